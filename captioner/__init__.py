@@ -1,0 +1,1 @@
+"""The library and the command: what `pip install captioner` puts on a machine."""
