@@ -1,0 +1,52 @@
+"""From captions as people write them to the tokens that the scores count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+from captioner.errors import DataError
+
+try:
+    from captioner.metrics.ptb import ptb_tokenize
+except ImportError:  # until the tokenizer lands
+
+    def ptb_tokenize(captions: Sequence[str]) -> list[str]:
+        """A stand-in."""
+        return [" ".join(caption.lower().replace(".", " ").split()) for caption in captions]
+
+
+def prepare_candidates(candidates: Sequence[str], *, tokenize: bool) -> Sequence[str]:
+    """The candidates as tokens joined by spaces.
+
+    Raises:
+        DataError: when they are not a list of strings.
+    """
+    if isinstance(candidates, str) or not all(isinstance(c, str) for c in candidates):
+        raise DataError("The candidates must be a list of strings, one caption each.")
+    return ptb_tokenize(candidates) if tokenize else candidates
+
+
+def prepare_references(
+    references: Sequence[Sequence[str]], *, tokenize: bool, end_token: str | None = None
+) -> Sequence[Sequence[str]]:
+    """Each image's references as tokens joined by spaces, and the end token behind, if any.
+
+    Raises:
+        DataError: when they are not a list of lists of strings, or an image has none.
+    """
+    for place, captions in enumerate(references):
+        if isinstance(captions, str) or not all(isinstance(c, str) for c in captions):
+            raise DataError(
+                f"The references of image {place} must be a list of strings, not "
+                f"{type(captions).__name__}: give a list of captions for every image."
+            )
+        if not len(captions):
+            raise DataError(f"Image {place} has no references; give at least one, or leave it out.")
+    if tokenize:
+        # One call for all: the tokenizer's start costs more than a caption.
+        flat = iter(ptb_tokenize([caption for captions in references for caption in captions]))
+        references = [list(islice(flat, len(captions))) for captions in references]
+    if end_token is not None:
+        references = [[f"{caption} {end_token}" for caption in group] for group in references]
+    return references
