@@ -69,6 +69,11 @@ class DocumentFrequency:
 
     images: int
     counts: dict[str, int]
+    source: str = "given"  # what the signature line calls them: the file's name, when loaded
+
+    def described(self) -> str:
+        """For the signature line."""
+        return f"{self.source}({self.images} images)"
 
     @classmethod
     def of(
@@ -134,7 +139,7 @@ class DocumentFrequency:
                 f'{path} is damaged: "images" must be a whole number from 2 on, and every '
                 "document frequency a whole number up to it; write the file again with --save-df."
             )
-        return cls(images=images, counts=counts)
+        return cls(images=images, counts=counts, source=path.name)
 
     def of_texts(self, texts: Sequence[str]) -> np.ndarray:
         """(texts,) the document frequency of each n-gram, 0 for those never seen."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from captioner.metrics.tokens import prepare
+
 MAX_N = 4
 
 _NO_POSITIONS = np.zeros(0, dtype=np.int64)
@@ -163,6 +165,19 @@ class CandidateNgrams:
         return [
             " ".join(words[end - level.n + 1 : end + 1]) for end in level.new_positions.tolist()
         ]
+
+
+def count_ngrams(
+    candidates: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: bool
+) -> tuple[ReferenceNgrams, CandidateNgrams]:
+    """The n-grams of one caption per image and of its references.
+
+    Raises:
+        DataError: for lists that do not fit.
+    """
+    captions, groups = prepare(candidates, references, tokenize=tokenize)
+    ngrams = ReferenceNgrams(groups)
+    return ngrams, CandidateNgrams(ngrams, captions, np.arange(len(captions)))
 
 
 def _pair(

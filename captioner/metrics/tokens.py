@@ -16,6 +16,27 @@ except ImportError:  # until the tokenizer lands
         return [" ".join(caption.lower().replace(".", " ").split()) for caption in captions]
 
 
+def prepare(
+    candidates: Sequence[str], references: Sequence[Sequence[str]], *, tokenize: bool
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """One candidate per image and its references, as tokens joined by spaces.
+
+    Raises:
+        DataError: when they are not lists of strings, not as many, or none.
+    """
+    if len(candidates) != len(references):
+        raise DataError(
+            f"There are {len(candidates)} candidates for {len(references)} images; "
+            "give one caption per image."
+        )
+    if not len(candidates):
+        raise DataError("There is nothing to score: the list of candidates is empty.")
+    return (
+        prepare_candidates(candidates, tokenize=tokenize),
+        prepare_references(references, tokenize=tokenize),
+    )
+
+
 def prepare_candidates(candidates: Sequence[str], *, tokenize: bool) -> Sequence[str]:
     """The candidates as tokens joined by spaces.
 
