@@ -11,9 +11,9 @@ header and checked here before a pixel is decoded.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import importlib
-import importlib.util
 import io
 import logging
 import os
@@ -303,7 +303,7 @@ DECODERS = {
     "JPEG 2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
     "PPM": ("PIL.PpmImagePlugin", "PpmImageFile"),
 }
-TAKEN = "JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP, JPEG 2000 and PPM"
+TAKEN = "JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP, JPEG 2000 or PPM"
 
 
 def _decode(
@@ -316,7 +316,7 @@ def _decode(
     kind = _kind(head)
     if kind is None:
         raise PhotoError(
-            f"{label} is not a photo: it {_looks_like(head)}. Taken are {TAKEN} files."
+            f"{label} cannot be read as a photo: it {_looks_like(head)}. Photos may be {TAKEN}."
         )
     if kind == "WebP" and (size := _webp_size(head)):
         _check_size(size, label, limits)  # this decoder allocates the picture as it opens
@@ -324,12 +324,14 @@ def _decode(
     _check_size(image.size, label, limits)
     full = image.size
     if kind == "JPEG" and min_side is not None:
-        image.draft(None, (min_side, min_side))
-        reduced = image.size != full
-    else:
-        reduced = False
+        # Halvings are nearly free here. One and a half times the side leaves the bicubic filter
+        # something to weigh: a mean difference of 0.3-0.7 grey levels from a full decode in
+        # place of 0.6-1.8, for at most 8 ms more on a photo of 12 megapixels.
+        side = min_side * 3 // 2
+        image.draft(None, (side, side))
+    drafted = image.size != full
     image.load()
-    if not reduced:
+    if not drafted:
         full = image.size  # TIFF turns itself upright; HEIC may correct its header
         _check_size(full, label, limits)
     return _finish(image, label, full, min_side)
@@ -415,10 +417,8 @@ def _looks_like(head: bytes) -> str:
     if not head.strip(b"\0"):
         return "holds zeros only"
     try:
-        # The last character may be cut in two.
-        text = head.decode("utf-8") if len(head) < 512 else head[:-3].decode("utf-8", "ignore")
-        if len(head) >= 512:
-            head[:400].decode("ascii")
+        # An incremental decoder lets the last character be cut in two.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         text = ""
     if text and all(sign.isprintable() or sign.isspace() for sign in text):
@@ -644,7 +644,8 @@ def _damaged(label: str, error: Exception) -> str:
     words = _words(error)
     if "truncated" in words.lower():
         return f"{label} is cut short: the file ends before the picture does. Copy it again."
-    return f"{label} is damaged, or not the picture its first bytes promise ({words})."
+    why = f" ({words})" if " " in words else ""  # some give a bare number
+    return f"{label} is damaged, or not the picture its first bytes promise{why}."
 
 
 def _words(error: Exception) -> str:
