@@ -1,0 +1,292 @@
+"""`captioner score`: reads captions and references, prints the scores, writes what is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from captioner.errors import CaptionerError, DataError
+from captioner.metrics.cider import DocumentFrequency
+from captioner.metrics.compare import Difference, as_dict, compare, verdict
+from captioner.metrics.matching import Matched, match
+from captioner.metrics.readers import References, read_references, read_results
+from captioner.metrics.scoring import DEFAULT_METRICS, Scores, check_metrics, score_tokens
+from captioner.metrics.tables import comparison_table, scores_table, write_per_image
+from captioner.metrics.tokens import prepare_candidates, prepare_references
+
+TOKENIZER = "ptb-3.4.1"
+
+
+def score(
+    results: Annotated[
+        Path,
+        typer.Argument(
+            help="The captions: COCO results JSON, or the JSONL or CSV that `captioner caption` "
+            "writes."
+        ),
+    ],
+    references: Annotated[
+        Path,
+        typer.Option(
+            "--references", "-r", help="COCO captions JSON, or Karpathy's dataset_*.json."
+        ),
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="The split of a Karpathy file: train, restval, val or test, or several with "
+            "commas. [default: test]",
+            show_default=False,
+        ),
+    ] = None,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="Names with commas: CIDEr-D, CIDEr, BLEU-1 to BLEU-4 (BLEU is all four), ROUGE-L; "
+            "METEOR and SPICE with the extra captioner[java-metrics]."
+        ),
+    ] = ",".join(DEFAULT_METRICS),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON for programs and no table.")
+    ] = False,
+    per_image: Annotated[
+        Path | None,
+        typer.Option(help="Write each image's scores to this .csv or .jsonl file."),
+    ] = None,
+    compare_with: Annotated[
+        Path | None,
+        typer.Option("--compare", help="Another results file: is the difference more than chance?"),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write a self-contained page with the best and the worst captions."),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="The folder of the photos, for --report.")
+    ] = None,
+    allow_missing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing",
+            help="Score what is there when captions are missing or empty or have no references.",
+        ),
+    ] = False,
+    df: Annotated[
+        Path | None,
+        typer.Option(help="Document frequencies for CIDEr, written by --save-df on a larger set."),
+    ] = None,
+    save_df: Annotated[
+        Path | None,
+        typer.Option(help="Write the references' document frequencies (.json or .json.gz)."),
+    ] = None,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Draws for the 95% intervals; 0 for none.")
+    ] = 1000,
+    no_bootstrap: Annotated[
+        bool, typer.Option("--no-bootstrap", help="No intervals, the same as --bootstrap 0.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+) -> None:
+    """Score captions against human references: CIDEr-D, BLEU, ROUGE-L, as the COCO evaluation does.
+
+    Examples:
+
+        captioner score results.json --references captions_val2017.json
+
+        captioner score captions.jsonl -r dataset_coco.json --split test --json
+
+        captioner score new.json -r refs.json --compare old.json
+
+        captioner score results.json -r refs.json --report report.html --images val2017
+    """
+    try:
+        _score(
+            results=results,
+            references=references,
+            split=split,
+            names=check_metrics(metrics.split(",")),
+            as_json=as_json,
+            per_image=per_image,
+            compare_with=compare_with,
+            report=report,
+            images=images,
+            allow_missing=allow_missing,
+            df=df,
+            save_df=save_df,
+            bootstrap=0 if no_bootstrap else bootstrap,
+            seed=seed,
+        )
+    except CaptionerError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _score(
+    *,
+    results: Path,
+    references: Path,
+    split: str | None,
+    names: Sequence[str],
+    as_json: bool,
+    per_image: Path | None,
+    compare_with: Path | None,
+    report: Path | None,
+    images: Path | None,
+    allow_missing: bool,
+    df: Path | None,
+    save_df: Path | None,
+    bootstrap: int,
+    seed: int,
+) -> None:
+    _check_outputs(per_image, report, images, compare_with, bootstrap)
+    refs = read_references(references, split)
+    frequencies = DocumentFrequency.load(df) if df else None
+    matched = match(read_results(results), refs, results, allow_missing=allow_missing)
+    other = None
+    if compare_with:
+        second = read_results(compare_with)
+        other = match(second, refs, compare_with, allow_missing=allow_missing)
+        matched, other = _common(matched, other)
+
+    tokens = prepare_references([refs.captions[i] for i in matched.images], tokenize=True)
+    settings: dict[str, Any] = {
+        "bootstrap": bootstrap,
+        "seed": seed,
+        "df": frequencies,
+        "tokenizer": TOKENIZER,
+    }
+    scores = _scores(matched, tokens, names, settings)
+    differences: dict[str, Difference] = {}
+    sentence = ""
+    if other and compare_with:
+        differences = compare(
+            scores, _scores(other, tokens, names, settings), resamples=bootstrap, seed=seed
+        )
+        sentence = verdict(differences, str(results), str(compare_with))
+
+    left_out = list(dict.fromkeys(matched.left_out + (other.left_out if other else [])))
+    for line in left_out:
+        typer.echo(f"Note: {line}", err=True)
+    if as_json:
+        content = scores.as_dict() | {"left_out": left_out}
+        if compare_with:
+            content["compare"] = {
+                "other": str(compare_with),
+                "verdict": sentence,
+                "differences": as_dict(differences),
+            }
+        typer.echo(json.dumps(content, indent=2))
+    else:
+        _print(scores, results, refs, differences, sentence)
+    _write(scores, refs, matched, other, per_image, report, images, results, sentence, differences)
+    if save_df:
+        _save_df(save_df, refs, tokens if len(tokens) == len(refs.ids) else None)
+
+
+def _check_outputs(
+    per_image: Path | None,
+    report: Path | None,
+    images: Path | None,
+    compare_with: Path | None,
+    bootstrap: int,
+) -> None:
+    """Mistakes in the options that need no file to be read."""
+    if per_image and per_image.suffix.lower() not in (".csv", ".jsonl"):
+        raise DataError(f"--per-image {per_image} must end with .csv or .jsonl.")
+    if images and not report:
+        raise DataError("--images gives the photos of a page: add --report FILE.html.")
+    if images and not images.is_dir():
+        raise DataError(f"--images {images} is not a folder.")
+    if compare_with and not bootstrap:
+        raise DataError("--compare needs bootstrap draws: leave out --no-bootstrap.")
+
+
+def _common(first: Matched, second: Matched) -> tuple[Matched, Matched]:
+    """Both on the images that both have."""
+    shared = sorted(set(first.images) & set(second.images))
+    if not shared:
+        raise DataError("The two results files have no image in common to be compared on.")
+    return first.on(shared), second.on(shared)
+
+
+def _scores(
+    matched: Matched, tokens: Sequence[Sequence[str]], names: Sequence[str], settings: dict
+) -> Scores:
+    return score_tokens(
+        prepare_candidates(matched.captions, tokenize=True), tokens, names, **settings
+    )
+
+
+def _print(
+    scores: Scores,
+    results: Path,
+    refs: References,
+    differences: dict[str, Difference],
+    sentence: str,
+) -> None:
+    typer.echo(f"{results} against {refs.path}")
+    typer.echo(f"{scores.images:,} images, {scores.references:,} references\n")
+    typer.echo(scores_table(scores))
+    if differences:
+        typer.echo("\n" + comparison_table(differences) + "\n\n" + sentence)
+    typer.echo("\n" + scores.signature)
+
+
+def _write(
+    scores: Scores,
+    refs: References,
+    matched: Matched,
+    other: Matched | None,
+    per_image: Path | None,
+    report: Path | None,
+    images: Path | None,
+    results: Path,
+    sentence: str,
+    differences: dict[str, Difference],
+) -> None:
+    try:
+        if per_image:
+            write_per_image(per_image, scores, refs, matched)
+        if report:
+            from captioner.metrics.report import write_report  # Pillow: only when a page is made
+
+            write_report(
+                report,
+                scores,
+                refs,
+                matched,
+                images=images,
+                title=results.name,
+                other=other,
+                differences=differences,
+                verdict=sentence,
+            )
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or report or per_image} cannot be written: {error.strerror or error}."
+        ) from error
+
+
+def _save_df(path: Path, refs: References, tokens: Sequence[Sequence[str]] | None) -> None:
+    """Saves the document frequencies of all references, scored or not."""
+    if tokens is None:
+        tokens = prepare_references(refs.captions, tokenize=True)
+    try:
+        DocumentFrequency.of(tokens, tokenize=False).save(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def main() -> None:
+    """Runs the command alone: `python -m captioner.metrics.command`."""
+    app = typer.Typer(add_completion=False)
+    app.command()(score)
+    app(prog_name="captioner score")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The scores as text tables, and each image's own scores as a file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from captioner.metrics.compare import Difference
+from captioner.metrics.matching import Matched
+from captioner.metrics.readers import References
+from captioner.metrics.scoring import Scores
+
+
+def scores_table(scores: Scores) -> str:
+    """Metric, value as a fraction, its interval, and the value x100 as papers print it."""
+    rows = [["metric", "value", "95% interval", "x100"]]
+    for name, metric in scores.metrics.items():
+        span = "-" if metric.low is None else f"{metric.low:.4f} to {metric.high:.4f}"
+        rows.append([name, f"{metric.value:.4f}", span, f"{100 * metric.value:.1f}"])
+    return _table(rows)
+
+
+def comparison_table(differences: dict[str, Difference]) -> str:
+    """Metric, both values x100, the difference x100, its interval and p."""
+    rows = [["x100", "this", "other", "difference", "95% interval", "p"]]
+    for name, d in differences.items():
+        rows.append(
+            [
+                name,
+                f"{100 * d.value:.1f}",
+                f"{100 * d.other:.1f}",
+                f"{100 * d.difference:+.2f}",
+                f"{100 * d.low:+.2f} to {100 * d.high:+.2f}",
+                f"{d.p:.3f}",
+            ]
+        )
+    return _table(rows)
+
+
+def write_per_image(path: Path, scores: Scores, refs: References, matched: Matched) -> None:
+    """One line per image: image_id, file, caption, and each metric as a fraction.
+
+    Raises:
+        OSError: when the file cannot be written.
+    """
+    names = list(scores.metrics)
+    lines = [
+        [refs.ids[place], file, caption, *map(float, values)]
+        for place, file, caption, values in zip(
+            matched.images,
+            matched.files,
+            matched.captions,
+            zip(*(scores[name].per_image for name in names), strict=True),
+            strict=True,
+        )
+    ]
+    header = ["image_id", "file", "caption", *names]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix.lower() == ".csv":
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(lines)
+        else:
+            for line in lines:
+                row = dict(zip(header, line, strict=True))
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns side by side, the first to the left and the numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *rest in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True)]
+        lines.append("  ".join([f"{first:<{widths[0]}}", *cells]))
+    return "\n".join(lines)
