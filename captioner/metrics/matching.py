@@ -65,10 +65,15 @@ def match(
     found: dict[int, Result] = {}
     extra: list[str] = []
     by_id = {image_id: place for place, image_id in enumerate(references.ids)}
-    by_name = _FileNames(references)
+    by_name: _FileNames | None = None
     for result in results:
-        name = result.image_id if result.image_id is not None else result.file
-        place = by_id.get(name) if result.image_id is not None else by_name.find(name)
+        if result.image_id is not None:
+            name = result.image_id
+            place = by_id.get(name)
+        else:
+            name = result.file
+            by_name = by_name or _FileNames(references)
+            place = by_name.find(name)
         if place is None:
             extra.append(name)
         elif place in found:
@@ -121,7 +126,7 @@ class _FileNames:
         self.references = references
         names = [_base(file) for file in references.files]
         numbers = [
-            _number(file) if file else image_id.lstrip("0")
+            file_number(file) if file else image_id.lstrip("0")
             for file, image_id in zip(references.files, references.ids, strict=True)
         ]
         self.by_base = {name: place for place, name in enumerate(names) if name}
@@ -151,7 +156,7 @@ class _FileNames:
             return ends[0]
         if base in self.by_base:
             return self.by_base[base]
-        number = _number(file)
+        number = file_number(file)
         if not number or number in self.shared_numbers:
             return None
         return self.by_number.get(number)
@@ -161,7 +166,7 @@ def _base(file: str) -> str:
     return PurePosixPath(file.replace("\\", "/")).name
 
 
-def _number(file: str) -> str:
+def file_number(file: str) -> str:
     """The last number in a file's name, without leading zeros; "" when there is none."""
     numbers = re.findall(r"\d+", PurePosixPath(_base(file)).stem)
     return numbers[-1].lstrip("0") if numbers else ""

@@ -245,7 +245,9 @@ def _walk(
         else:
             position = position[left[position] >= n - 1]
             key = (gram_at[position - 1] << 32) | words[position]
-        if known_keys is None:
+        if known_keys is None and n == 1:
+            new, gram = np.arange(int(words.max(initial=-1)) + 1), words  # numbered already
+        elif known_keys is None:
             new, gram = np.unique(key, return_inverse=True)
         else:
             gram, first = _look_up(known_keys[n - 1], key)

@@ -7,13 +7,13 @@ from itertools import islice
 
 from captioner.errors import DataError
 
-try:
-    from captioner.metrics.ptb import ptb_tokenize
-except ImportError:  # until the tokenizer lands
 
-    def ptb_tokenize(captions: Sequence[str]) -> list[str]:
-        """A stand-in."""
-        return [" ".join(caption.lower().replace(".", " ").split()) for caption in captions]
+def tokenize_captions(captions: Sequence[str]) -> list[str]:
+    """The tokens of each caption joined by spaces, as Stanford's PTB tokenizer makes them."""
+    # Its many patterns take long to compile, and scoring tokens does not need them.
+    from captioner.metrics.ptb import ptb_tokenize
+
+    return ptb_tokenize(captions)
 
 
 def prepare(
@@ -45,7 +45,7 @@ def prepare_candidates(candidates: Sequence[str], *, tokenize: bool) -> Sequence
     """
     if isinstance(candidates, str) or not all(isinstance(c, str) for c in candidates):
         raise DataError("The candidates must be a list of strings, one caption each.")
-    return ptb_tokenize(candidates) if tokenize else candidates
+    return tokenize_captions(candidates) if tokenize else candidates
 
 
 def prepare_references(
@@ -66,7 +66,7 @@ def prepare_references(
             raise DataError(f"Image {place} has no references; give at least one, or leave it out.")
     if tokenize:
         # One call for all: the tokenizer's start costs more than a caption.
-        flat = iter(ptb_tokenize([caption for captions in references for caption in captions]))
+        flat = iter(tokenize_captions([c for captions in references for c in captions]))
         references = [list(islice(flat, len(captions))) for captions in references]
     if end_token is not None:
         references = [[f"{caption} {end_token}" for caption in group] for group in references]
