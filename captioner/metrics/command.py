@@ -14,7 +14,7 @@ from captioner.metrics.cider import DocumentFrequency
 from captioner.metrics.compare import Difference, as_dict, compare, verdict
 from captioner.metrics.matching import Matched, match
 from captioner.metrics.readers import References, read_references, read_results
-from captioner.metrics.scoring import DEFAULT_METRICS, Scores, check_metrics, score_tokens
+from captioner.metrics.scoring import Scores, check_metrics, score_tokens
 from captioner.metrics.tables import comparison_table, scores_table, write_per_image
 from captioner.metrics.tokens import prepare_candidates, prepare_references
 
@@ -38,18 +38,17 @@ def score(
     split: Annotated[
         str | None,
         typer.Option(
-            help="The split of a Karpathy file: train, restval, val or test, or several with "
-            "commas. [default: test]",
-            show_default=False,
+            help="The split of a Karpathy file: train, restval, val, test (the default), or "
+            "several with commas."
         ),
     ] = None,
     metrics: Annotated[
         str,
         typer.Option(
             help="Names with commas: CIDEr-D, CIDEr, BLEU-1 to BLEU-4 (BLEU is all four), ROUGE-L; "
-            "METEOR and SPICE with the extra captioner[java-metrics]."
+            "METEOR and SPICE with the extra java-metrics."
         ),
-    ] = ",".join(DEFAULT_METRICS),
+    ] = "CIDEr-D,BLEU,ROUGE-L",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON for programs and no table.")
     ] = False,
@@ -166,7 +165,9 @@ def _score(
         differences = compare(
             scores, _scores(other, tokens, names, settings), resamples=bootstrap, seed=seed
         )
-        sentence = verdict(differences, str(results), str(compare_with))
+        short = results.name != compare_with.name
+        names_shown = [path.name if short else str(path) for path in (results, compare_with)]
+        sentence = verdict(differences, *names_shown)
 
     left_out = list(dict.fromkeys(matched.left_out + (other.left_out if other else [])))
     for line in left_out:

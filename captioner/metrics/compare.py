@@ -21,8 +21,8 @@ from captioner.metrics.scoring import Scores
 class Difference:
     """How much higher the first score is than the other.
 
-    difference: value - other. low, high: its 95% interval. p: how often, two-sided, draws of
-    images point the other way; below 0.05 just when the interval leaves out 0.
+    difference: value - other. low, high: its 95% interval. p: two-sided, how often draws of images
+    point the other way, itself counted as one (Davison and Hinkley 1997), so never 0.
     """
 
     value: float
@@ -58,14 +58,14 @@ def compare(scores: Scores, other: Scores, *, resamples: int, seed: int) -> dict
         theirs = other[name]
         drawn = ours.resampled(resamples, seed) - theirs.resampled(resamples, seed)
         low, high = interval(drawn)
-        share = min(np.mean(drawn <= 0), np.mean(drawn >= 0))
+        against = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
         result[name] = Difference(
             value=ours.value,
             other=theirs.value,
             difference=ours.value - theirs.value,
             low=low,
             high=high,
-            p=float(min(1.0, 2 * share)),
+            p=min(1.0, 2 * (against + 1) / (resamples + 1)),
         )
     return result
 
@@ -75,17 +75,20 @@ def verdict(differences: dict[str, Difference], name: str, other: str) -> str:
     metric, first = next(iter(differences.items()))
     if all(d.difference == d.low == d.high == 0 for d in differences.values()):
         return f"{name} and {other} have the same scores."
-    span = f"{_hundredths(first.low)} to {_hundredths(first.high)}"
     if first.clear:
-        better, worse = (name, other) if first.difference > 0 else (other, name)
+        up = first.difference > 0
+        better, worse = (name, other) if up else (other, name)
+        low, high = (first.low, first.high) if up else (-first.high, -first.low)
         sentence = (
-            f"{better} is better than {worse}: {metric} x100 differs by "
-            f"{_hundredths(first.difference)} ({LEVEL:.0%} interval {span})."
+            f"{better} is better than {worse}: its {metric} x100 is higher by "
+            f"{100 * abs(first.difference):.2f} ({LEVEL:.0%} interval {100 * low:.2f} to "
+            f"{100 * high:.2f})."
         )
     else:
         sentence = (
             f"No clear difference between {name} and {other}: {metric} x100 differs by "
-            f"{_hundredths(first.difference)}, and the {LEVEL:.0%} interval from {span} holds 0."
+            f"{100 * first.difference:+.2f}, and its {LEVEL:.0%} interval, "
+            f"{100 * first.low:+.2f} to {100 * first.high:+.2f}, holds 0."
         )
     against = [
         metric
@@ -102,7 +105,3 @@ def verdict(differences: dict[str, Difference], name: str, other: str) -> str:
 def as_dict(differences: dict[str, Difference]) -> dict[str, Any]:
     """For JSON."""
     return {name: asdict(difference) for name, difference in differences.items()}
-
-
-def _hundredths(value: float) -> str:
-    return f"{100 * value:+.2f}"

@@ -123,12 +123,12 @@ def _histogram(values: np.ndarray, mean: float, name: str) -> str:
     bins = max(1, int(np.ceil(top / step)))
     # The last bar holds its right end too, so that the greatest value is in it.
     counts, _ = np.histogram(values, bins=bins, range=(0, bins * step))
-    width, height, base = 720, 220, 190
+    width, height, base = 720, 226, 190
     tallest = max(1, int(counts.max()))
     bar = width / bins
     bars = []
     for place, count in enumerate(counts.tolist()):
-        tall = (base - 24) * count / tallest
+        tall = (base - 36) * count / tallest
         low = place * step
         photos = "photo" if count == 1 else "photos"
         bars.append(
@@ -137,21 +137,23 @@ def _histogram(values: np.ndarray, mean: float, name: str) -> str:
             "</title></rect>"
         )
     ticks = []
-    every = max(1, bins // 8)
+    every = max(1, -(-bins // 6))
     for place in range(0, bins + 1, every):
         anchor = "start" if place == 0 else "end" if place == bins else "middle"
         ticks.append(
-            f"<text x='{place * bar:.1f}' y='{height - 10}' text-anchor='{anchor}'>"
+            f"<text x='{place * bar:.1f}' y='{height - 8}' text-anchor='{anchor}'>"
             f"{place * step:g}</text>"
         )
     at = min(width, mean / step * bar)
     side, offset = ("end", -6) if at > width * 0.7 else ("start", 6)
     label = f"{name} of the set: {mean:.1f}"
     return (
+        f"<p class=hint>A bar is {step:g} points of {escape(name)} wide; the tallest stands for "
+        f"{tallest:,} photos.</p>"
         f"<svg viewBox='0 0 {width} {height}' role=img aria-label='Histogram of {escape(name)} "
         f"per photo'><g class=bars>{''.join(bars)}</g><line class=axis x1=0 x2={width} y1={base} "
         f"y2={base} /><line class=mean x1='{at:.1f}' x2='{at:.1f}' y1=4 y2={base} />"
-        f"<text class=meantext x='{at + offset:.1f}' y=14 text-anchor='{side}'>{escape(label)}"
+        f"<text class=meantext x='{at + offset:.1f}' y=24 text-anchor='{side}'>{escape(label)}"
         f"</text>{''.join(ticks)}</svg>"
     )
 
@@ -285,7 +287,7 @@ svg { display: block; width: 100%; height: auto; background: var(--card);
   border: 1px solid var(--line); border-radius: 12px; padding: 16px; }
 .bars rect { fill: var(--bar); }
 .bars rect:hover { fill: var(--accent); }
-svg text { font-size: 13px; fill: var(--soft); font-variant-numeric: tabular-nums; }
+svg text { font-size: 10px; fill: var(--soft); font-variant-numeric: tabular-nums; }
 .axis { stroke: var(--line); }
 .mean { stroke: var(--accent); stroke-width: 2; stroke-dasharray: 4 3; }
 svg .meantext { fill: var(--accent); font-weight: 600; }
@@ -324,7 +326,8 @@ code { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
   overflow-wrap: anywhere; }
 @media (max-width: 520px) { main { padding: 24px 14px 48px; } h1 { font-size: 23px; }
   .tiles { grid-template-columns: repeat(2, 1fr); } svg { padding: 8px; }
-  svg text { font-size: 20px; } }
+  svg text { font-size: 26px; }
+  th, td { padding: 8px 9px; font-size: 14px; } }
 @media print { article { break-inside: avoid; } }
 """
 
