@@ -13,6 +13,7 @@ every map: a flat map looks flat, and the maps of different words compare.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import unicodedata
@@ -279,7 +280,8 @@ def _cards(
         # About the same area for photos of every shape, so that tall ones do not tower.
         wanted = min(width, max(90, math.sqrt(0.036 * width * width * aspect)))
         columns = max(1, min(round((width + gap) / (wanted + gap)), 8))
-    across = max(24, (width - (columns - 1) * gap) // columns)
+    columns = min(columns, (width + gap) // (48 + gap))  # no card narrower than 48 pixels
+    across = (width - (columns - 1) * gap) // columns
     box = (across, max(8, round(across / aspect)))
     small = photo.convert("RGB").resize(
         _fit(photo.size, box, enlarge=True), Image.Resampling.LANCZOS, reducing_gap=3.0
@@ -349,15 +351,31 @@ def _load_font(size: int, name: str | None) -> Font:
 @functools.lru_cache(maxsize=128)
 def _system_font(letters: frozenset[str]) -> str | None:
     """The file name of a font that has all the letters; None: Pillow's own has, or none here."""
-    for name in (None, *SYSTEM_FONTS):
-        try:
-            font = _load_font(24, name)
-        except OSError:
-            continue
-        missing = bytes(font.getmask("\U0010ffff"))  # how this font draws what it does not have
-        if all(bytes(font.getmask(letter)) != missing for letter in letters):
+    for name in _fonts_here():
+        if all(_has(name, letter) for letter in letters):
             return name
     return None
+
+
+@functools.cache
+def _fonts_here() -> tuple[str | None, ...]:
+    found: list[str | None] = [None]
+    for name in SYSTEM_FONTS:
+        with contextlib.suppress(OSError):  # not on this machine
+            _load_font(24, name)
+            found.append(name)
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=4096)
+def _has(name: str | None, letter: str) -> bool:
+    return bytes(_load_font(24, name).getmask(letter)) != _missing(name)
+
+
+@functools.lru_cache(maxsize=16)
+def _missing(name: str | None) -> bytes:
+    """How a font draws what it does not have."""
+    return bytes(_load_font(24, name).getmask("\U0010ffff"))
 
 
 def _clean(text: str) -> str:
@@ -380,14 +398,20 @@ def _squeeze(text: str, size: int, room: float) -> tuple[Font, str]:
     font = _font(size, text)
     if font.getlength(text) <= room:
         return font, text
-    low, high = 0, len(text)  # the longest beginning that fits, by halving
+    kept = _beginning(text, "…", font, room)
+    return font, text[:kept].rstrip() + "…" if kept else ""
+
+
+def _beginning(text: str, end: str, font: Font, room: float) -> int:
+    """How many characters of the text fit with `end` after them, found by halving."""
+    low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
-        if font.getlength(text[:middle] + "…") <= room:
+        if font.getlength(text[:middle] + end) <= room:
             low = middle
         else:
             high = middle - 1
-    return font, text[:low].rstrip() + "…" if low else ""
+    return low
 
 
 def _wrap(text: str, font: Font, room: float) -> list[str]:
@@ -401,10 +425,7 @@ def _wrap(text: str, font: Font, room: float) -> list[str]:
         if lines[-1]:
             lines.append("")
         while font.getlength(word) > room and len(word) > 1:
-            cut = max(
-                (n for n in range(1, len(word)) if font.getlength(word[:n] + "-") <= room),
-                default=1,
-            )
+            cut = max(1, _beginning(word, "-", font, room))
             lines[-1] = word[:cut] + "-"
             lines.append("")
             word = word[cut:]
