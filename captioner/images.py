@@ -340,7 +340,7 @@ def _decode(
 def _decoder(kind: str, label: str) -> Any:
     module, name = DECODERS[kind]
     try:
-        return getattr(importlib.import_module(module), name)
+        decoder = getattr(importlib.import_module(module), name)
     except ImportError:
         if kind == "HEIC":
             raise PhotoError(
@@ -349,6 +349,20 @@ def _decoder(kind: str, label: str) -> Any:
         raise PhotoError(
             f"{label} is a {kind} file, which this Pillow was built without."
         ) from None
+    return _without_pixel_check(decoder) if kind == "TIFF" else decoder
+
+
+def _without_pixel_check(tiff: Any) -> Any:
+    """The TIFF decoder without its own look at PIL's global pixel limit, which warns from 89 MP."""
+
+    class Tiff(tiff):
+        def load_prepare(self) -> None:
+            size = getattr(self, "_tile_size", None)
+            if size and getattr(self, "_im", self) is None:
+                self.im = Image.core.new(self.mode, size)
+            super().load_prepare()
+
+    return Tiff
 
 
 def _kind(head: bytes) -> str | None:

@@ -439,9 +439,10 @@ def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused_before_it_is_dec
 def test_large_photos_and_strips_load_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        large = encode(Image.new("1", (13000, 7500)), "PNG")  # 97 MP: above PIL's warning
-        photo = load_photo(large, min_side=260)
-        assert (photo.width, photo.height) == (13000, 7500) and photo.image.height < 1000
+        for kind, options in [("PNG", {}), ("TIFF", {"compression": "group4"})]:
+            large = encode(Image.new("1", (13000, 7500)), kind, **options)  # PIL warns from 89 MP
+            photo = load_photo(large, min_side=260)
+            assert (photo.width, photo.height) == (13000, 7500) and photo.image.height < 1000
         strip = load_photo(encode(Image.new("RGB", (30000, 1), "red"), "PNG"), min_side=260)
         assert strip.image.size == (30000, 1)
         assert (to_square(strip, 32) == (255, 0, 0)).all()
@@ -451,7 +452,8 @@ def test_large_photos_and_strips_load_without_a_warning():
 def test_pils_global_state_is_neither_used_nor_changed(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # what another library may have set
     known = set(Image.OPEN)
-    assert load_photo(encode(UPRIGHT, "PNG")).width == 40
+    for kind in ("PNG", "TIFF", "GIF"):
+        assert load_photo(encode(UPRIGHT, kind)).width == 40
     assert set(Image.OPEN) == known and Image.MAX_IMAGE_PIXELS == 10
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
 
