@@ -218,7 +218,7 @@ _RULES: list[_Rule] = [
     _rule("'’\\x92&", f"{APO}[2-9]0[sS]", _keep),
     _rule("'’\\x92&", f"({APO}[{DIG}]{{2}})(?:{SPACE}|\\Z)", _keep),
     _rule("'’\\x92&", f"({APO}[nN])(?:{SPACE}|\\Z)", _keep),
-    _rule(LET, f"[{LET}]*[aeiouyAEIOUY]{APOX}[aeiouA-Z][{LET}]*", _keep),
+    _rule(LET, f"[{LET}]+[aeiouyAEIOUY]{APOX}[aeiouA-Z][{LET}]*", _keep),
     _rule("y", f"(y{APO})[{LET}]", _keep),
     _rule("h", f"https?://[^{URLX}]+(?:\\.[^{URLX}]+)*[^{URLX}.!?,{{}}-]", _raw),
     _rule(
@@ -242,7 +242,12 @@ _RULES: list[_Rule] = [
         _keep,
     ),
     _rule("A-Za-z", ABBR, _keep),
-    _rule("A-Za-z", "[A-Za-z](?:\\.[A-Za-z])+\\.", _keep),
+    _rule(
+        f"{LET}{DIG}\\xad",
+        f"({AN}+(?:\\.{AN}+)*\\.{_any_case(words.FILE_ENDINGS)})(?:[.,!?]|{SPACE}|\\Z)",
+        _word,
+    ),
+    _rule("A-Za-z", "(?:[A-Za-z0-9]+-)*[A-Za-z](?:\\.[A-Za-z])+\\.", _keep),
     _rule(
         "A-Za-z",
         f"[A-Za-z]\\.(?!{SPACE}+(?=[A-Z]){_any_case(words.SENTENCE_STARTERS)}{SPACE})",
@@ -261,14 +266,14 @@ _RULES: list[_Rule] = [
     _rule("A-Z$", "[A-Z]*\\$", _keep),
     _rule(
         "<>:;=",
-        r"([<>]?[:;=](?:-?[()DdPp\]\[{|\\@]|'[()DdPp\]\[{|\\@]|-?O))(?:[^A-Za-z0-9]|\Z)",
+        r"([<>]?[:;=][-o*']?[()DdPpO\]\[{|\\@])(?:[^A-Za-z0-9]|\Z)",
         _keep,
     ),
-    _rule("-^x=~<>'TOo", r"[-^x=~<>'TOo]_[-^x=~<>'TOo]", _keep),
+    _rule("-^x=~<>'", r"[-^x=~<>']_[-^x=~<>']", _keep),
     _rule("!?", "[!?]+", _keep),
     _rule(
-        "_*@#<>\\xb2\\xb3\\xb9\\u2070-\\u2089",
-        "_+|\\*+|@+|#+|<<|>>|[\\xb2\\xb3\\xb9\\u2070\\u2074-\\u2079\\u2080-\\u2089]+",
+        "_\\\\*@#<>\\xb2\\xb3\\xb9\\u2070-\\u2089",
+        "_+|\\\\?\\*+|@+|#+|<<|>>|[\\xb2\\xb3\\xb9\\u2070\\u2074-\\u2079\\u2080-\\u2089]+",
         _keep,
     ),
     _rule("$%~^|/\\\\=+<>", "[$%~^|/\\\\=+<>]", _keep),

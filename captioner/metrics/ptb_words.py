@@ -89,3 +89,9 @@ a about according additionally after an as at but earlier he her here however if
 more now once one other our she since so some such that the their then there these they this we
 what when while yet you
 """
+
+# Behind "name." these make a file name, where a blank, full stop, comma, "!" or "?" follows.
+FILE_ENDINGS = """
+c h x gz pl ps py bat bmp cgi cpp dll doc exe gif htm jar jpg mov mp3 pdf php png ppt sql tar txt
+wav xml zip docx html java jpeg class
+"""

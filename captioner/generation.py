@@ -1,0 +1,311 @@
+"""Search over captions: greedy, beam, and sampling, over any step function.
+
+The model behind is one callable, a `Step`:
+
+    step(tokens (R, t), parents (R,) or None) -> logits (R, V)
+
+It keeps its own state (the cache). The first call carries the beginning of the caption for every
+photo (R = B rows, parents None); each further call one token a row, and says by `parents` which row
+of the call before each row continues. Rows of one photo stand side by side, equally many for each
+photo; photos may drop out as they finish.
+
+Every caption ends with the end token: at the maximum length the search may only write that, so no
+caption is returned unfinished.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .errors import CaptionerError
+
+
+class Step(Protocol):
+    def __call__(self, tokens: Tensor, parents: Tensor | None) -> Tensor: ...
+
+
+# (ids of the caption so far (R, t) without the begin token, logits (R, V)) -> logits
+Processor = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Search:
+    """How captions are searched for.
+
+    beams: width of the beam search; 1 is greedy.
+    returned: captions a photo, best first; at most `beams` (or samples drawn).
+    length_penalty: a finished caption's score is its log-probability / length ** length_penalty,
+        its length counted in tokens with the end token (Wu et al. 2016 in its simple form).
+    early_stop: stop a photo once `beams` captions are finished and no open one has a better score
+        at its present length; False searches on until none can ever overtake.
+    min_length, max_length: in tokens, the prefix counted and the end token not.
+    no_repeat: no n-gram of this size occurs twice; 0 is off.
+    sample: draw from the distribution instead of searching, after temperature, top_k (0: all)
+        and top_p. Each photo draws from its own generator seeded with `seed`, so that a photo's
+        captions do not depend on what else is in the batch.
+    """
+
+    beams: int = 3
+    returned: int = 1
+    length_penalty: float = 0.0
+    early_stop: bool = True
+    min_length: int = 1
+    max_length: int = 30
+    no_repeat: int = 0
+    sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = [
+            (self.beams < 1, "beams must be at least 1"),
+            (self.returned < 1, "at least one caption must be returned"),
+            (
+                not self.sample and self.returned > self.beams,
+                f"{self.returned} captions cannot be returned from {self.beams} beams",
+            ),
+            (self.min_length < 0, "min_length must not be negative"),
+            (self.max_length < 1, "max_length must be at least 1"),
+            (self.min_length > self.max_length, "min_length is longer than max_length"),
+            (self.no_repeat < 0, "no_repeat must not be negative"),
+            (not self.temperature > 0, "temperature must be above 0"),
+            (self.top_k < 0, "top_k must not be negative"),
+            (not 0 < self.top_p <= 1, "top_p must be above 0 and at most 1"),
+        ]
+        for bad, message in wrong:
+            if bad:
+                raise CaptionerError(f"{message[0].upper()}{message[1:]}.")
+
+    def with_(self, **changes: Any) -> "Search":
+        """A copy with some settings changed; None leaves a setting as it is."""
+        return replace(self, **{k: v for k, v in changes.items() if v is not None})
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A finished caption: its token ids (no begin or end token), the log-probability of each and,
+    last, of the end token (so one more than ids), and the score it was ranked by.
+
+    A given prefix has log-probability 0: it was not the model's choice.
+    """
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    score: float
+
+
+@torch.inference_mode()
+def generate(
+    step: Step,
+    photos: int,
+    search: Search,
+    *,
+    bos: int,
+    eos: int,
+    pad: int,
+    prefix: Sequence[int] = (),
+    processors: Sequence[Processor] = (),
+    device: torch.device | str = "cpu",
+) -> list[list[Hypothesis]]:
+    """Captions of `photos` photos: for each a list of hypotheses, best first.
+
+    `prefix` ids begin every caption. Raises CaptionerError when the prefix leaves no room.
+    """
+    if len(prefix) >= search.max_length:
+        raise CaptionerError(
+            f"The prefix has {len(prefix)} tokens, which leaves nothing to write within the maximum "
+            f"length of {search.max_length}; raise --max-length or shorten the prefix."
+        )
+    start = torch.tensor([[bos, *prefix]], device=device).expand(photos, -1)
+    rules = [_Rules(search, eos, (bos, pad)), *processors]
+    run = _sample if search.sample else _beam
+    return run(step, start, search, eos, rules)
+
+
+class _Rules:
+    """Minimum and maximum length, repeated n-grams, and tokens that are never written."""
+
+    def __init__(self, search: Search, eos: int, never: Sequence[int]):
+        self.search = search
+        self.eos = eos
+        self.never = list(never)
+
+    def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
+        logits = logits.clone()
+        logits[:, self.never] = -torch.inf
+        length = ids.shape[1]
+        if self.search.no_repeat:
+            for row, banned in enumerate(_repeats(ids.tolist(), self.search.no_repeat)):
+                logits[row, banned] = -torch.inf
+        if length < self.search.min_length:
+            logits[:, self.eos] = -torch.inf
+        if length >= self.search.max_length:
+            end = logits[:, self.eos].clone()
+            logits.fill_(-torch.inf)
+            logits[:, self.eos] = end
+        return logits
+
+
+def _repeats(rows: list[list[int]], n: int) -> list[list[int]]:
+    """For each row the tokens that would complete an n-gram which it already has."""
+    banned = []
+    for ids in rows:
+        tail = ids[len(ids) - n + 1 :] if n > 1 else []
+        banned.append(
+            [ids[i + n - 1] for i in range(len(ids) - n + 1) if ids[i : i + n - 1] == tail]
+        )
+    return banned
+
+
+def _logprobs(logits: Tensor, ids: Tensor, rules: Sequence[Processor]) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (R, V): those to choose by, where rules put -inf, and the model's own."""
+    own = torch.log_softmax(logits.float(), dim=-1)
+    allowed = own
+    for rule in rules:
+        allowed = rule(ids, allowed)
+    return allowed, own
+
+
+def _beam(
+    step: Step, start: Tensor, search: Search, eos: int, rules: Sequence[Processor]
+) -> list[list[Hypothesis]]:
+    photos, beams, device = len(start), search.beams, start.device
+    given = start.shape[1] - 1
+    ids = start[:, 1:]  # (rows, t), the caption so far
+    allowed, own = _logprobs(step(start, None), ids, rules)
+    width = 1  # rows a photo; `beams` after the first step
+    scores = torch.zeros(photos, 1, device=device)
+    logprobs = torch.zeros(photos, given, device=device)
+    active = list(range(photos))
+    finished: list[list[Hypothesis]] = [[] for _ in range(photos)]
+
+    while active:
+        live = len(active)
+        vocab = allowed.shape[-1]
+        total = (scores.view(-1, 1) + allowed).view(live, width * vocab)
+        # 2 * beams candidates hold at least `beams` that do not end (each row has one end token).
+        top, flat = total.topk(min(2 * beams, width * vocab), dim=-1)
+        offset = torch.arange(live, device=device).unsqueeze(1) * width
+        rows = flat // vocab + offset  # (live, 2 beams): the row that each candidate continues
+        tokens = flat % vocab
+        gained = own[rows, tokens]
+        length = ids.shape[1]
+
+        ends = (tokens == eos) & (top > -torch.inf)
+        # Only an end among the first `beams` candidates is taken: one further down has lost to
+        # as many open captions, as in the usual beam search.
+        for i, j in ends[:, :beams].nonzero().tolist():
+            row = int(rows[i, j])
+            score = float(top[i, j]) / (length + 1) ** search.length_penalty
+            own_logprobs = (*logprobs[row].tolist(), float(gained[i, j]))
+            hypothesis = Hypothesis(tuple(ids[row].tolist()), own_logprobs, score)
+            finished[active[i]].append(hypothesis)
+
+        # Open candidates, best first; ended ones go behind every open one.
+        order = torch.where(tokens == eos, -torch.inf, top)
+        open_top, pick = order.topk(min(beams, order.shape[1]), dim=-1)
+        alive = [
+            i
+            for i in range(live)
+            if not _settled(finished[active[i]], float(open_top[i, 0]), length + 1, search)
+        ]
+        if not alive:
+            break
+        if len(open_top[0]) < beams:  # a vocabulary smaller than the beam
+            missing = beams - open_top.shape[1]
+            open_top = torch.nn.functional.pad(open_top, (0, missing), value=-torch.inf)
+            pick = torch.nn.functional.pad(pick, (0, missing))
+        keep = torch.tensor(alive, device=device)
+        pick = pick[keep]
+        parents = rows[keep].gather(1, pick).flatten()
+        chosen = tokens[keep].gather(1, pick).flatten()
+        ids = torch.cat([ids[parents], chosen.unsqueeze(1)], dim=1)
+        new_logprobs = gained[keep].gather(1, pick).flatten().unsqueeze(1)
+        logprobs = torch.cat([logprobs[parents], new_logprobs], dim=1)
+        scores = open_top[keep]
+        active = [active[i] for i in alive]
+        width = beams
+        allowed, own = _logprobs(step(chosen.unsqueeze(1), parents), ids, rules)
+
+    return [
+        sorted(found, key=lambda h: h.score, reverse=True)[: search.returned] for found in finished
+    ]
+
+
+def _settled(finished: list[Hypothesis], best_open: float, length: int, search: Search) -> bool:
+    """Whether a photo's search is over: `beams` captions are finished and no open one is better."""
+    if best_open == -torch.inf:
+        return True
+    if len(finished) < search.beams:
+        return False
+    worst = sorted((h.score for h in finished), reverse=True)[search.beams - 1]
+    # Scores only fall as a caption grows, but dividing by a longer length may raise them.
+    reach = length if search.early_stop or search.length_penalty <= 0 else search.max_length + 1
+    return best_open / reach**search.length_penalty <= worst
+
+
+def _sample(
+    step: Step, start: Tensor, search: Search, eos: int, rules: Sequence[Processor]
+) -> list[list[Hypothesis]]:
+    photos, draws, device = len(start), max(search.returned, 1), start.device
+    generators = [torch.Generator().manual_seed(search.seed) for _ in range(photos)]
+    ids = start[:, 1:].repeat_interleave(draws, dim=0)
+    # The first call has one row a photo; the draws continue it.
+    origin = torch.arange(photos, device=device).repeat_interleave(draws)
+    logits = step(start, None)[origin]
+    logprobs = torch.zeros(ids.shape, device=device)
+    finished: list[list[Hypothesis]] = [[] for _ in range(photos)]
+    done = torch.zeros(photos * draws, dtype=torch.bool)
+    owner = list(range(photos))
+    while True:
+        allowed, own = _logprobs(logits, ids, rules)
+        probabilities = _truncate(allowed / search.temperature, search)
+        uniform = torch.stack([torch.rand(draws, generator=generators[p]) for p in owner])
+        cumulative = probabilities.cumsum(-1)
+        point = uniform.flatten().to(device).unsqueeze(1) * cumulative[:, -1:]
+        chosen = torch.searchsorted(cumulative, point, right=True).squeeze(1)
+        chosen = chosen.clamp(max=probabilities.shape[-1] - 1)
+        # Rounding at the end of the sum may land on a token of probability 0.
+        landed = probabilities.gather(1, chosen.unsqueeze(1)).squeeze(1) > 0
+        chosen = torch.where(landed, chosen, probabilities.argmax(-1))
+        gained = own.gather(1, chosen.unsqueeze(1))
+        for row in ((chosen == eos).cpu() & ~done).nonzero().flatten().tolist():
+            values = (*logprobs[row].tolist(), float(gained[row]))
+            hypothesis = Hypothesis(tuple(ids[row].tolist()), values, sum(values))
+            finished[owner[row // draws]].append(hypothesis)
+            done[row] = True
+        alive = [i for i in range(len(owner)) if not bool(done[i * draws : (i + 1) * draws].all())]
+        if not alive:
+            break
+        keep = torch.tensor([i * draws + k for i in alive for k in range(draws)])
+        done = done[keep]
+        keep = keep.to(device)
+        ids = torch.cat([ids[keep], chosen[keep].unsqueeze(1)], dim=1)
+        logprobs = torch.cat([logprobs[keep], gained[keep]], dim=1)
+        owner = [owner[i] for i in alive]
+        logits = step(chosen[keep].unsqueeze(1), keep if origin is None else origin[keep])
+        origin = None
+    return [sorted(found, key=lambda h: h.score, reverse=True) for found in finished]
+
+
+def _truncate(logits: Tensor, search: Search) -> Tensor:
+    """Probabilities (R, V) after top-k and top-p (nucleus, Holtzman et al. 2020)."""
+    if search.top_k and search.top_k < logits.shape[-1]:
+        least = logits.topk(search.top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    probabilities = torch.softmax(logits, dim=-1)
+    if search.top_p < 1:
+        ordered, places = probabilities.sort(dim=-1, descending=True)
+        # A token stays while what stands before it is still below top_p.
+        drop = ordered.cumsum(-1) - ordered >= search.top_p
+        ordered = ordered.masked_fill(drop, 0.0)
+        probabilities = torch.zeros_like(probabilities).scatter(1, places, ordered)
+    return probabilities

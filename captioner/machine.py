@@ -1,0 +1,47 @@
+"""What the machine gives: cores, bfloat16, a GPU; and the device and dtype to use on it."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from .errors import CaptionerError
+
+
+def has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware (AVX-512 BF16, AMX, or ARM's BF16).
+
+    Without it torch still computes in bfloat16, but slower than in float32.
+    """
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    flags = set(next((x for x in text.splitlines() if x.startswith(("flags", "Features"))), "").split())
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """The device asked for, or the best there is: CUDA, Apple's MPS, else the CPU."""
+    if name in (None, "", "auto"):
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise CaptionerError(
+            f"The device {name!r} cannot be used here; try --device cpu, or leave it out."
+        ) from error
+    return device

@@ -1,0 +1,271 @@
+"""CaptionModel: encoder, projection, decoder and tokenizer as one, with save and load.
+
+    photo pixels (B, S, S, 3) --encoder--> patch features (B, N, C)
+        --projection--> patches (B, N, D) --decoder.photo_memory--> keys and values, once per photo
+        --decoder, token by token--> caption
+
+A saved model is a folder: `config.json`, `model.safetensors`, `tokenizer.json`, `MODEL_CARD.md`.
+Nothing in it is code, and nothing of it is unpickled.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from .attention import Combine
+from .decoder import DecoderConfig, KeyValue, TextDecoder
+from .encoder import EncoderConfig, PatchEncoder, build_encoder
+from .errors import ModelError
+from .generation import Hypothesis, Processor, Search, generate
+from .tokenizer import BOS, EOS, PAD, CaptionTokenizer
+
+FORMAT = "captioner-1"
+FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+@dataclass
+class ModelConfig:
+    """What `config.json` holds.
+
+    search: the search that `caption` uses unless told otherwise.
+    combine: which layers and heads make a heatmap.
+    weights: "float32", "float16" or "bfloat16", how the weights are stored (not how they are run).
+    about: what the model is, for people: name, version, what it was trained on, its scores.
+    """
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    search: Search = field(default_factory=Search)
+    combine: Combine = field(default_factory=Combine)
+    weights: str = "float32"
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        data = {
+            "format": FORMAT,
+            "encoder": self.encoder.to_dict(),
+            "decoder": self.decoder.to_dict(),
+            "search": self.search.to_dict(),
+            "combine": self.combine.to_dict(),
+            "weights": self.weights,
+            "about": self.about,
+        }
+        return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelConfig":
+        """Raises ModelError for anything that `to_json` did not write."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ModelError(f"config.json is not JSON: {error}.") from error
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise ModelError(
+                f"config.json is not a captioner model's: it lacks \"format\": \"{FORMAT}\"."
+            )
+        if data.get("weights") not in _DTYPES:
+            raise ModelError(f"config.json: weights must be one of {', '.join(_DTYPES)}.")
+        return cls(
+            encoder=_read(EncoderConfig, data, "encoder"),
+            decoder=_read(DecoderConfig, data, "decoder"),
+            search=_read(Search, data, "search"),
+            combine=_read(Combine, data, "combine"),
+            weights=data["weights"],
+            about=data.get("about") or {},
+        )
+
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def _read(kind: Any, data: dict[str, Any], section: str) -> Any:
+    """A dataclass from its section of the config; lists become the tuples they were."""
+    values = data.get(section)
+    if not isinstance(values, dict):
+        raise ModelError(f"config.json has no section {section!r}.")
+    known = {f.name for f in fields(kind)}
+    if unknown := sorted(set(values) - known):
+        raise ModelError(f"config.json: {section} has an unknown field {unknown[0]!r}.")
+    try:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except TypeError as error:
+        raise ModelError(f"config.json: {section}: {error}.") from error
+
+
+class Projection(nn.Module):
+    """Patch features (B, N, C) to the decoder's width, plus where on the grid each patch is."""
+
+    def __init__(self, features: int, width: int, grid: tuple[int, int]):
+        super().__init__()
+        self.linear = nn.Linear(features, width)
+        self.norm = nn.LayerNorm(width)
+        self.row = nn.Parameter(torch.randn(grid[0], width) * 0.02)
+        self.col = nn.Parameter(torch.randn(grid[1], width) * 0.02)
+
+    def forward(self, features: Tensor) -> Tensor:
+        place = (self.row.unsqueeze(1) + self.col.unsqueeze(0)).flatten(0, 1)
+        return self.norm(self.linear(features)) + place
+
+
+class CaptionModel(nn.Module):
+    """The network. `Captioner` is what people hold; this is what training trains."""
+
+    def __init__(self, config: ModelConfig, tokenizer: CaptionTokenizer):
+        super().__init__()
+        if len(tokenizer) != config.decoder.vocab_size:
+            raise ModelError(
+                f"The tokenizer has {len(tokenizer)} tokens, the decoder {config.decoder.vocab_size}."
+            )
+        self.config = config
+        self.tokenizer = tokenizer
+        self.encoder: PatchEncoder = build_encoder(config.encoder)
+        self.grid = self.encoder.grid
+        self.projection = Projection(self.encoder.width, config.decoder.width, self.grid)
+        self.decoder = TextDecoder(config.decoder)
+
+    def memory(self, pixels: Tensor) -> list[KeyValue]:
+        """uint8 pixels (B, S, S, 3) -> the photos' cross-attention keys and values, all layers."""
+        return self.memory_of(self.encoder(pixels).features)
+
+    def memory_of(self, features: Tensor) -> list[KeyValue]:
+        """Patch features (B, N, C) -> cross-attention keys and values, all layers."""
+        dtype = self.projection.linear.weight.dtype
+        return self.decoder.photo_memory(self.projection(features.to(dtype)))
+
+    def write(
+        self,
+        memory: list[KeyValue],
+        search: Search | None = None,
+        *,
+        prefix: Sequence[int] = (),
+        processors: Sequence[Processor] = (),
+    ) -> list[list[Hypothesis]]:
+        """Captions of the photos in `memory`, best first for each."""
+        search = search or self.config.search
+        if search.max_length >= self.config.decoder.positions:
+            raise ModelError(
+                f"The maximum length is {search.max_length}, but this model has places for "
+                f"{self.config.decoder.positions - 1} tokens; lower --max-length."
+            )
+        keys = memory[0][0]
+        return generate(
+            CachedStep(self.decoder, memory), len(keys), search,
+            bos=BOS, eos=EOS, pad=PAD, prefix=prefix, processors=processors, device=keys.device,
+        )  # fmt: skip
+
+    @torch.inference_mode()
+    def look(self, memory: list[KeyValue], captions: Sequence[Sequence[int]]) -> list[Tensor]:
+        """The second look at finished captions, one a photo: for each its cross-attention weights
+        (L, H, T, N) float32, position t being where the model looked to write token t."""
+        longest = max(len(ids) for ids in captions)
+        # Position 0 reads the begin token and writes token 0; the end token's look is left out.
+        rows = [[BOS, *ids][: len(ids)] + [PAD] * (longest - len(ids)) for ids in captions]
+        ids = torch.tensor(rows, device=memory[0][0].device)
+        if not ids.numel():
+            shape = (self.config.decoder.layers, self.config.decoder.heads, 0, memory[0][0].shape[2])
+            return [torch.zeros(shape) for _ in captions]
+        _, weights = self.decoder.explain(ids, memory)
+        return [w[:, :, : len(c)].float().cpu() for w, c in zip(weights, captions, strict=True)]
+
+    def save(self, folder: Path | str, card: str | None = None) -> None:
+        """Write the model folder; each file is replaced whole or not at all.
+
+        Saving a loaded model again gives the same bytes. `card` is the text of MODEL_CARD.md; the
+        file is left alone without it.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        dtype = _DTYPES[self.config.weights]
+        tensors = {
+            name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous()
+            for name, t in sorted(self.state_dict().items())
+        }
+        _replace(folder / "model.safetensors", save_tensors(tensors, {"format": FORMAT}))
+        _replace(folder / "tokenizer.json", self.tokenizer.to_json().encode())
+        _replace(folder / "config.json", self.config.to_json().encode())
+        if card is not None:
+            _replace(folder / "MODEL_CARD.md", card.encode())
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "CaptionModel":
+        """A saved model, in evaluation mode and float32 on the CPU.
+
+        Raises ModelError, a sentence, when a file is missing, damaged or of another kind.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ModelError(f"There is no model folder {folder}.")
+        for name in FILES:
+            if not (folder / name).is_file():
+                raise ModelError(f"{folder} is not a captioner model: it has no {name}.")
+        try:
+            config = ModelConfig.from_json((folder / "config.json").read_text(encoding="utf-8"))
+            tokenizer = CaptionTokenizer.load(folder / "tokenizer.json")
+            model = cls(config, tokenizer)
+            tensors = load_tensors((folder / "model.safetensors").read_bytes())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"{folder} cannot be read: {error}.") from error
+        except SafetensorError as error:
+            raise ModelError(
+                f"{folder / 'model.safetensors'} is damaged or not a safetensors file ({error}); "
+                "copy or download it again."
+            ) from error
+        except ModelError as error:
+            raise ModelError(f"{folder}: {error}") from error
+        expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+        found = {name: tuple(t.shape) for name, t in tensors.items()}
+        if expected != found:
+            wrong = sorted(set(expected.items()) ^ set(found.items()))[0][0]
+            raise ModelError(
+                f"{folder / 'model.safetensors'} does not fit config.json: the tensor {wrong!r} is "
+                "missing, unknown or of another shape."
+            )
+        model.load_state_dict(tensors)
+        return model.eval().to(memory_format=torch.channels_last)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write beside, then rename: a reader never sees half a file."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+class CachedStep:
+    """The decoder as a `generation.Step`: holds the self-attention cache, follows the rows."""
+
+    def __init__(self, decoder: TextDecoder, memory: list[KeyValue]):
+        self.decoder = decoder
+        self.memory = memory
+        self.past: list[KeyValue] | None = None
+        self.photo = torch.arange(len(memory[0][0]))  # which photo each row belongs to
+
+    def __call__(self, tokens: Tensor, parents: Tensor | None) -> Tensor:
+        """tokens (R, t), parents (R,) -> logits (R, V) of what follows."""
+        if parents is not None and self.past is not None:
+            self.past = [(k[parents], v[parents]) for k, v in self.past]
+            self._drop_finished(parents.cpu())
+        logits, self.past = self.decoder(tokens, self.memory, self.past)
+        return logits[:, -1]
+
+    def _drop_finished(self, parents: Tensor) -> None:
+        """Photos that no row continues leave the memory, so that rows stay grouped by photo."""
+        photo = self.photo[parents]
+        alive = torch.unique_consecutive(photo)
+        if len(alive) < len(self.memory[0][0]):
+            index = alive.to(self.memory[0][0].device)
+            self.memory = [(k[index], v[index]) for k, v in self.memory]
+            photo = torch.searchsorted(alive, photo)
+        self.photo = photo

@@ -1,0 +1,93 @@
+"""The cached-feature mode: run the frozen trunk of the encoder once over every view of every photo.
+
+One file a view, float16 (P, h, w, C), filled in order and resumed where it stopped. A cache belongs
+to its trunk weights, photographs and augmentation: it is named by a fingerprint of them, so that a
+changed setting never meets an old cache.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from captioner.encoder import PatchEncoder
+
+from .data import Example, Views
+
+
+class FeatureCache:
+    """What the trunk gave for `examples`: `read(view, indices)` -> (n, C, h, w) float16."""
+
+    def __init__(self, folder: Path, examples: Sequence[Example], views: int, seed: int = 0):
+        self.folder = folder
+        self.examples = examples
+        self.views = views
+        self.seed = seed
+        self.maps: list[np.ndarray] = []
+
+    def fill(
+        self, encoder: PatchEncoder, *, dtype: torch.dtype, batch_size: int = 32, workers: int = 0
+    ) -> "FeatureCache":
+        """Compute what is missing, with progress; then open the files for reading."""
+        self.folder = self.folder / self._fingerprint(encoder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for view in range(self.views):
+            self.maps.append(self._fill_view(encoder, view, dtype, batch_size, workers))
+        return self
+
+    def read(self, view: int, indices: Sequence[int]) -> torch.Tensor:
+        """float16 (n, C, h, w), channels last in memory."""
+        return torch.from_numpy(self.maps[view][np.asarray(indices)]).permute(0, 3, 1, 2)
+
+    def flipped(self, view: int, index: int) -> bool:
+        return Views(self.examples, view, 1, self.seed).flipped(index)
+
+    def _fingerprint(self, encoder: PatchEncoder) -> str:
+        digest = hashlib.sha256()
+        config = encoder.config.to_dict()
+        digest.update(json.dumps([config, self.seed], sort_keys=True, default=str).encode())
+        for parameter in encoder.trunk_parameters():
+            digest.update(parameter.detach().contiguous().numpy().tobytes())
+        for example in self.examples:
+            digest.update(example.file.name.encode())
+        return digest.hexdigest()[:16]
+
+    @torch.inference_mode()
+    def _fill_view(
+        self, encoder: PatchEncoder, view: int, dtype: torch.dtype, batch_size: int, workers: int
+    ) -> np.ndarray:
+        count = len(self.examples)
+        size = encoder.config.size
+        blank = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+        _, channels, height, width = encoder.trunk(encoder.normalise(blank)).shape
+        path = self.folder / f"view-{view}.npy"
+        mark = self.folder / f"view-{view}.done"
+        shape = (count, height, width, channels)
+        if not path.exists():
+            np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape).flush()
+            mark.write_text("0")
+        data = np.lib.format.open_memmap(path, mode="r+")
+        done = int(mark.read_text() or 0) if mark.exists() else 0
+        if done < count:
+            views = Views(self.examples, view, size, self.seed)
+            loader = torch.utils.data.DataLoader(
+                torch.utils.data.Subset(views, range(done, count)),
+                batch_size=batch_size,
+                num_workers=workers,
+            )
+            bar = tqdm(total=count, initial=done, desc=f"features, view {view}", unit="photo")
+            for pixels in loader:
+                with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                    out = encoder.trunk(encoder.normalise(pixels))
+                data[done : done + len(out)] = out.permute(0, 2, 3, 1).to(torch.float16).numpy()
+                done += len(out)
+                bar.update(len(out))
+                if done % (batch_size * 16) < batch_size or done == count:
+                    data.flush()
+                    mark.write_text(str(done))
+            bar.close()
+        return np.load(path, mmap_mode="r")
