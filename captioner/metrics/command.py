@@ -141,7 +141,7 @@ def _score(
     bootstrap: int,
     seed: int,
 ) -> None:
-    _check_outputs(per_image, report, images, compare_with, bootstrap)
+    _check_options(per_image, report, save_df, images, compare_with, bootstrap)
     refs = read_references(references, split)
     frequencies = DocumentFrequency.load(df) if df else None
     matched = match(read_results(results), refs, results, allow_missing=allow_missing)
@@ -188,9 +188,10 @@ def _score(
         _save_df(save_df, refs, tokens if len(tokens) == len(refs.ids) else None)
 
 
-def _check_outputs(
+def _check_options(
     per_image: Path | None,
     report: Path | None,
+    save_df: Path | None,
     images: Path | None,
     compare_with: Path | None,
     bootstrap: int,
@@ -198,6 +199,9 @@ def _check_outputs(
     """Mistakes in the options that need no file to be read."""
     if per_image and per_image.suffix.lower() not in (".csv", ".jsonl"):
         raise DataError(f"--per-image {per_image} must end with .csv or .jsonl.")
+    for path in (per_image, report, save_df):
+        if path and not path.parent.is_dir():
+            raise DataError(f"{path} cannot be written: there is no folder {path.parent}.")
     if images and not report:
         raise DataError("--images gives the photos of a page: add --report FILE.html.")
     if images and not images.is_dir():

@@ -237,7 +237,7 @@ def _json(path: Path, text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise DataError(
-            f"{path} is not valid JSON ({error}); is it complete? Write it again."
+            f"{path} is not valid JSON ({error}); it may be cut off, so write it again."
         ) from None
     except RecursionError:
         raise DataError(f"{path} is not a captions file: its JSON is nested too deeply.") from None
@@ -262,7 +262,7 @@ def _jsonl_rows(path: Path, text: str) -> list[tuple[int, Any]]:
                 rows.append((number, json.loads(line)))
             except ValueError as error:
                 raise DataError(
-                    f"{path}, line {number} is not valid JSON ({error}); is the file complete?"
+                    f"{path}, line {number} is not valid JSON ({error}); the file may be cut off."
                 ) from None
     return rows
 
