@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from captioner.errors import CaptionerError, DataError
 from captioner.metrics.cider import DocumentFrequency
-from captioner.metrics.compare import Difference, as_dict, compare, verdict
+from captioner.metrics.compare import Comparison, compare
 from captioner.metrics.matching import Matched, match
 from captioner.metrics.readers import References, read_references, read_results
 from captioner.metrics.scoring import Scores, check_metrics, score_tokens
@@ -22,13 +23,14 @@ TOKENIZER = "ptb-3.4.1"
 
 
 def score(
+    *,
     results: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             help="The captions: COCO results JSON, or the JSONL or CSV that `captioner caption` "
-            "writes."
+            "writes. Only --save-df does without."
         ),
-    ],
+    ] = None,
     references: Annotated[
         Path,
         typer.Option(
@@ -101,91 +103,103 @@ def score(
         captioner score new.json -r refs.json --compare old.json
 
         captioner score results.json -r refs.json --report report.html --images val2017
+
+        captioner score -r captions_train.json --save-df train-df.json.gz
     """
+    with _sentences():
+        names = check_metrics(metrics.split(","))
+        draws = 0 if no_bootstrap else bootstrap
+        _check_options(per_image, report, save_df, images, compare_with, draws)
+        if results is None and save_df is None:
+            raise DataError(
+                "There is nothing to score: give a results file, as in "
+                "`captioner score RESULTS --references REFS`."
+            )
+        refs = read_references(references, split)
+        if save_df:
+            _save_df(save_df, refs)
+        if results is None:
+            typer.echo(f"Document frequencies of {len(refs.ids):,} images are in {save_df}.")
+            return
+
+        frequencies = DocumentFrequency.load(df) if df else None
+        matched = match(read_results(results), refs, results, allow_missing=allow_missing)
+        other = None
+        if compare_with:
+            second = read_results(compare_with)
+            other = match(second, refs, compare_with, allow_missing=allow_missing)
+            matched, other = _common(matched, other)
+
+        tokens = prepare_references([refs.captions[i] for i in matched.images], tokenize=True)
+
+        def scored(captions: Sequence[str]) -> Scores:
+            return score_tokens(
+                prepare_candidates(captions, tokenize=True),
+                tokens,
+                names,
+                bootstrap=draws,
+                seed=seed,
+                df=frequencies,
+                tokenizer=TOKENIZER,
+            )
+
+        scores = scored(matched.captions)
+        comparison = None
+        if other and compare_with:
+            comparison = compare(
+                scores,
+                scored(other.captions),
+                resamples=draws,
+                seed=seed,
+                names=_short_names(results, compare_with),
+            )
+
+        left_out = list(dict.fromkeys(matched.left_out + (other.left_out if other else [])))
+        for line in left_out:
+            typer.echo(f"Note: {line}", err=True)
+        if as_json:
+            content = scores.as_dict() | {"left_out": left_out}
+            if comparison:
+                content["compare"] = comparison.as_dict()
+            typer.echo(json.dumps(content, indent=2))
+        else:
+            _print(scores, results, refs, comparison)
+
+        if per_image:
+            with _writing(per_image):
+                write_per_image(per_image, scores, refs, matched)
+        if report:
+            from captioner.metrics.report import write_report  # only when a page is made
+
+            with _writing(report):
+                write_report(
+                    report,
+                    scores,
+                    refs,
+                    matched,
+                    title=results.name,
+                    images=images,
+                    other=other,
+                    comparison=comparison,
+                )
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """The user's mistakes as a sentence on stderr and exit status 2, without a traceback."""
     try:
-        _score(
-            results=results,
-            references=references,
-            split=split,
-            names=check_metrics(metrics.split(",")),
-            as_json=as_json,
-            per_image=per_image,
-            compare_with=compare_with,
-            report=report,
-            images=images,
-            allow_missing=allow_missing,
-            df=df,
-            save_df=save_df,
-            bootstrap=0 if no_bootstrap else bootstrap,
-            seed=seed,
-        )
+        yield
     except CaptionerError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from None
 
 
-def _score(
-    *,
-    results: Path,
-    references: Path,
-    split: str | None,
-    names: Sequence[str],
-    as_json: bool,
-    per_image: Path | None,
-    compare_with: Path | None,
-    report: Path | None,
-    images: Path | None,
-    allow_missing: bool,
-    df: Path | None,
-    save_df: Path | None,
-    bootstrap: int,
-    seed: int,
-) -> None:
-    _check_options(per_image, report, save_df, images, compare_with, bootstrap)
-    refs = read_references(references, split)
-    frequencies = DocumentFrequency.load(df) if df else None
-    matched = match(read_results(results), refs, results, allow_missing=allow_missing)
-    other = None
-    if compare_with:
-        second = read_results(compare_with)
-        other = match(second, refs, compare_with, allow_missing=allow_missing)
-        matched, other = _common(matched, other)
-
-    tokens = prepare_references([refs.captions[i] for i in matched.images], tokenize=True)
-    settings: dict[str, Any] = {
-        "bootstrap": bootstrap,
-        "seed": seed,
-        "df": frequencies,
-        "tokenizer": TOKENIZER,
-    }
-    scores = _scores(matched, tokens, names, settings)
-    differences: dict[str, Difference] = {}
-    sentence = ""
-    if other and compare_with:
-        differences = compare(
-            scores, _scores(other, tokens, names, settings), resamples=bootstrap, seed=seed
-        )
-        short = results.name != compare_with.name
-        names_shown = [path.name if short else str(path) for path in (results, compare_with)]
-        sentence = verdict(differences, *names_shown)
-
-    left_out = list(dict.fromkeys(matched.left_out + (other.left_out if other else [])))
-    for line in left_out:
-        typer.echo(f"Note: {line}", err=True)
-    if as_json:
-        content = scores.as_dict() | {"left_out": left_out}
-        if compare_with:
-            content["compare"] = {
-                "other": str(compare_with),
-                "verdict": sentence,
-                "differences": as_dict(differences),
-            }
-        typer.echo(json.dumps(content, indent=2))
-    else:
-        _print(scores, results, refs, differences, sentence)
-    _write(scores, refs, matched, other, per_image, report, images, results, sentence, differences)
-    if save_df:
-        _save_df(save_df, refs, tokens if len(tokens) == len(refs.ids) else None)
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def _check_options(
@@ -218,72 +232,26 @@ def _common(first: Matched, second: Matched) -> tuple[Matched, Matched]:
     return first.on(shared), second.on(shared)
 
 
-def _scores(
-    matched: Matched, tokens: Sequence[Sequence[str]], names: Sequence[str], settings: dict
-) -> Scores:
-    return score_tokens(
-        prepare_candidates(matched.captions, tokenize=True), tokens, names, **settings
-    )
+def _short_names(first: Path, second: Path) -> tuple[str, str]:
+    """The names of two files, with their folders only where the names alone are the same."""
+    if first.name == second.name:
+        return str(first), str(second)
+    return first.name, second.name
 
 
-def _print(
-    scores: Scores,
-    results: Path,
-    refs: References,
-    differences: dict[str, Difference],
-    sentence: str,
-) -> None:
+def _save_df(path: Path, refs: References) -> None:
+    """Saves the document frequencies of all references, scored or not."""
+    with _writing(path):
+        DocumentFrequency.of(refs.captions).save(path)
+
+
+def _print(scores: Scores, results: Path, refs: References, comparison: Comparison | None) -> None:
     typer.echo(f"{results} against {refs.path}")
     typer.echo(f"{scores.images:,} images, {scores.references:,} references\n")
     typer.echo(scores_table(scores))
-    if differences:
-        typer.echo("\n" + comparison_table(differences) + "\n\n" + sentence)
-    typer.echo("\n" + scores.signature)
-
-
-def _write(
-    scores: Scores,
-    refs: References,
-    matched: Matched,
-    other: Matched | None,
-    per_image: Path | None,
-    report: Path | None,
-    images: Path | None,
-    results: Path,
-    sentence: str,
-    differences: dict[str, Difference],
-) -> None:
-    try:
-        if per_image:
-            write_per_image(per_image, scores, refs, matched)
-        if report:
-            from captioner.metrics.report import write_report  # Pillow: only when a page is made
-
-            write_report(
-                report,
-                scores,
-                refs,
-                matched,
-                images=images,
-                title=results.name,
-                other=other,
-                differences=differences,
-                verdict=sentence,
-            )
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or report or per_image} cannot be written: {error.strerror or error}."
-        ) from error
-
-
-def _save_df(path: Path, refs: References, tokens: Sequence[Sequence[str]] | None) -> None:
-    """Saves the document frequencies of all references, scored or not."""
-    if tokens is None:
-        tokens = prepare_references(refs.captions, tokenize=True)
-    try:
-        DocumentFrequency.of(tokens, tokenize=False).save(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
+    if comparison:
+        typer.echo(f"\n{comparison_table(comparison)}\n\n{comparison.verdict()}")
+    typer.echo(f"\n{scores.signature}")
 
 
 def main() -> None:

@@ -38,8 +38,71 @@ class Difference:
         return self.low > 0 or self.high < 0
 
 
-def compare(scores: Scores, other: Scores, *, resamples: int, seed: int) -> dict[str, Difference]:
-    """The difference of each metric that both have, over the same draws.
+@dataclass(frozen=True)
+class Comparison:
+    """Two sets of captions by every metric that both were scored with.
+
+    differences: by metric, the leading one first. name, other: what the two are called.
+    """
+
+    differences: dict[str, Difference]
+    name: str = "the first"
+    other: str = "the other"
+
+    def verdict(self) -> str:
+        """The comparison in a plain sentence or two, led by the first metric."""
+        metric, first = next(iter(self.differences.items()))
+        if all(d.difference == d.low == d.high == 0 for d in self.differences.values()):
+            return f"{self.name} and {self.other} have the same scores."
+        low, high, difference = 100 * first.low, 100 * first.high, 100 * first.difference
+        if not first.clear:
+            return (
+                f"No clear difference between {self.name} and {self.other}: {metric} x100 differs "
+                f"by {difference:+.2f}, and its {LEVEL:.0%} interval, {low:+.2f} to {high:+.2f}, "
+                "holds 0."
+            )
+        better, worse = self.name, self.other
+        if difference < 0:
+            better, worse = worse, better
+            low, high, difference = -high, -low, -difference
+        sentence = (
+            f"{better} is better than {worse}: its {metric} x100 is higher by {difference:.2f} "
+            f"({LEVEL:.0%} interval {low:.2f} to {high:.2f})."
+        )
+        against = [
+            name
+            for name, d in self.differences.items()
+            if d.clear and (d.difference > 0) != (first.difference > 0)
+        ]
+        if against:
+            sentence += (
+                f" {' and '.join(against)} {'say' if len(against) > 1 else 'says'} the opposite."
+            )
+        return sentence
+
+    def as_dict(self) -> dict[str, Any]:
+        """{"other", "verdict", "differences": {metric: {"value", "other", "difference", ...}}}."""
+        return {
+            "other": self.other,
+            "verdict": self.verdict(),
+            "differences": {name: asdict(d) for name, d in self.differences.items()},
+        }
+
+
+def compare(
+    scores: Scores,
+    other: Scores,
+    *,
+    resamples: int,
+    seed: int,
+    names: tuple[str, str] = ("the first", "the other"),
+) -> Comparison:
+    """The difference of each metric that both have, over the same draws of images.
+
+    Args:
+        scores, other: of captions for the same images, in the same order.
+        resamples, seed: of the draws.
+        names: what to call the two in the verdict.
 
     Raises:
         DataError: when the images are not as many, or there are no draws.
@@ -51,7 +114,7 @@ def compare(scores: Scores, other: Scores, *, resamples: int, seed: int) -> dict
         )
     if resamples < 1:
         raise DataError("A comparison needs bootstrap draws; give --bootstrap 1000, say.")
-    result = {}
+    differences = {}
     for name, ours in scores.metrics.items():
         if name not in other.metrics:
             continue
@@ -59,7 +122,7 @@ def compare(scores: Scores, other: Scores, *, resamples: int, seed: int) -> dict
         drawn = ours.resampled(resamples, seed) - theirs.resampled(resamples, seed)
         low, high = interval(drawn)
         against = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
-        result[name] = Difference(
+        differences[name] = Difference(
             value=ours.value,
             other=theirs.value,
             difference=ours.value - theirs.value,
@@ -67,41 +130,4 @@ def compare(scores: Scores, other: Scores, *, resamples: int, seed: int) -> dict
             high=high,
             p=min(1.0, 2 * (against + 1) / (resamples + 1)),
         )
-    return result
-
-
-def verdict(differences: dict[str, Difference], name: str, other: str) -> str:
-    """The comparison in a plain sentence or two, led by the first metric."""
-    metric, first = next(iter(differences.items()))
-    if all(d.difference == d.low == d.high == 0 for d in differences.values()):
-        return f"{name} and {other} have the same scores."
-    if first.clear:
-        up = first.difference > 0
-        better, worse = (name, other) if up else (other, name)
-        low, high = (first.low, first.high) if up else (-first.high, -first.low)
-        sentence = (
-            f"{better} is better than {worse}: its {metric} x100 is higher by "
-            f"{100 * abs(first.difference):.2f} ({LEVEL:.0%} interval {100 * low:.2f} to "
-            f"{100 * high:.2f})."
-        )
-    else:
-        sentence = (
-            f"No clear difference between {name} and {other}: {metric} x100 differs by "
-            f"{100 * first.difference:+.2f}, and its {LEVEL:.0%} interval, "
-            f"{100 * first.low:+.2f} to {100 * first.high:+.2f}, holds 0."
-        )
-    against = [
-        metric
-        for metric, d in differences.items()
-        if d.clear and first.clear and (d.difference > 0) != (first.difference > 0)
-    ]
-    if against:
-        sentence += (
-            f" {' and '.join(against)} {'say' if len(against) > 1 else 'says'} the opposite."
-        )
-    return sentence
-
-
-def as_dict(differences: dict[str, Difference]) -> dict[str, Any]:
-    """For JSON."""
-    return {name: asdict(difference) for name, difference in differences.items()}
+    return Comparison(differences, *names)

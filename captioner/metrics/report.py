@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captioner.metrics.compare import Difference
+from captioner.metrics.compare import Comparison
 from captioner.metrics.matching import Matched, file_number
 from captioner.metrics.readers import References
 from captioner.metrics.scoring import Metric, Scores
@@ -35,8 +35,7 @@ def write_report(
     images: Path | None = None,
     title: str = "",
     other: Matched | None = None,
-    differences: dict[str, Difference] | None = None,
-    verdict: str = "",
+    comparison: Comparison | None = None,
 ) -> None:
     """Writes the page.
 
@@ -47,7 +46,7 @@ def write_report(
         images: the folder of the photos, or None for a page without photos.
         title: what was scored.
         other: the captions compared with, whose sentences are shown beside.
-        differences, verdict: of the comparison.
+        comparison: with them.
 
     Raises:
         OSError: when the page cannot be written.
@@ -61,7 +60,7 @@ def write_report(
         return "".join(_card(place, name, metric, refs, matched, other, photos) for place in places)
 
     best, worst = cards(order[::-1][:count]), cards(order[:count])
-    compared = _comparison(differences, verdict) if differences else ""
+    compared = _comparison(comparison) if comparison else ""
     heading = f"Scores of {title}" if title else "Caption scores"
     path.write_text(
         _PAGE.format(
@@ -99,9 +98,9 @@ def _tile(name: str, metric: Metric, *, first: bool) -> str:
     return f"<div class='{kind}'><h2>{escape(name)}</h2><p class=value>{value}</p>{span}</div>"
 
 
-def _comparison(differences: dict[str, Difference], verdict: str) -> str:
+def _comparison(comparison: Comparison) -> str:
     rows = []
-    for name, d in differences.items():
+    for name, d in comparison.differences.items():
         mark = "" if not d.clear else " class=up" if d.difference > 0 else " class=down"
         rows.append(
             f"<tr><th scope=row>{escape(name)}</th><td>{100 * d.value:.1f}</td>"
@@ -109,8 +108,8 @@ def _comparison(differences: dict[str, Difference], verdict: str) -> str:
             f"<td>{100 * d.low:+.1f} to {100 * d.high:+.1f}</td></tr>"
         )
     return (
-        f"<section><h2>Comparison</h2><p class=verdict>{escape(verdict)}</p><div class=scroll>"
-        "<table><thead><tr><th></th><th scope=col>these</th><th scope=col>other</th>"
+        f"<section><h2>Comparison</h2><p class=verdict>{escape(comparison.verdict())}</p>"
+        "<div class=scroll><table><thead><tr><th></th><th scope=col>these</th><th scope=col>other</th>"
         "<th scope=col>difference</th><th scope=col>95% interval</th></tr></thead><tbody>"
         f"{''.join(rows)}</tbody></table></div></section>"
     )

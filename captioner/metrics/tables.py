@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from captioner.metrics.compare import Difference
+from captioner.metrics.compare import Comparison
 from captioner.metrics.matching import Matched
 from captioner.metrics.readers import References
 from captioner.metrics.scoring import Scores
@@ -22,10 +22,10 @@ def scores_table(scores: Scores) -> str:
     return _table(rows)
 
 
-def comparison_table(differences: dict[str, Difference]) -> str:
+def comparison_table(comparison: Comparison) -> str:
     """Metric, both values x100, the difference x100, its interval and p."""
     rows = [["x100", "this", "other", "difference", "95% interval", "p"]]
-    for name, d in differences.items():
+    for name, d in comparison.differences.items():
         rows.append(
             [
                 name,

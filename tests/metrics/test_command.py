@@ -149,6 +149,10 @@ def test_allow_missing_says_how_many_were_left_out(run, files) -> None:
 
 def test_document_frequencies_are_saved_and_used(run, files) -> None:
     assert run("good.json", "--save-df", "df.json.gz").exit_code == 0
+    saved = Path("df.json.gz").read_bytes()
+    alone = run("--save-df", "df.json.gz")
+    assert alone.stdout == "Document frequencies of 8 images are in df.json.gz.\n"
+    assert Path("df.json.gz").read_bytes() == saved
     whole = json.loads(run("good.json", "--json", "--per-image", "all.jsonl").stdout)
     same = json.loads(run("good.json", "--json", "--df", "df.json.gz").stdout)
     assert same["metrics"]["CIDEr-D"] == whole["metrics"]["CIDEr-D"]
@@ -172,6 +176,7 @@ def test_document_frequencies_are_saved_and_used(run, files) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        ([], "give a results file"),
         (["none.json"], "There is no file none.json."),
         (["refs.json"], "references, not results"),
         (["good.json", "--metrics", "CIDEr-X"], "There is no metric 'CIDEr-X'"),
