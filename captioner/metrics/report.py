@@ -109,8 +109,9 @@ def _comparison(comparison: Comparison) -> str:
         )
     return (
         f"<section><h2>Comparison</h2><p class=verdict>{escape(comparison.verdict())}</p>"
-        "<div class=scroll><table><thead><tr><th></th><th scope=col>these</th><th scope=col>other</th>"
-        "<th scope=col>difference</th><th scope=col>95% interval</th></tr></thead><tbody>"
+        "<div class=scroll><table><thead><tr><th></th>"
+        "<th scope=col>these</th><th scope=col>other</th><th scope=col>difference</th>"
+        "<th scope=col>95% interval</th></tr></thead><tbody>"
         f"{''.join(rows)}</tbody></table></div></section>"
     )
 

@@ -59,6 +59,13 @@ def test_unequal_numbers_of_references_and_empty_captions_score_as_in_the_refere
     )
 
 
+def test_references_without_any_word_score_nothing() -> None:
+    scores = score(["a dog", "."], [["."], ["!", "?"]], bootstrap=0)
+    assert scores["CIDEr-D"].value == 0
+    assert scores["BLEU-1"].value < 1e-9
+    assert scores["ROUGE-L"].per_image.tolist() == [0, 1]  # an empty token equals an empty token
+
+
 def test_plain_functions_and_the_joint_call_agree() -> None:
     captions = ["A dog runs.", "Two cats sleep on a bed."]
     references = [["A dog is running.", "The dog runs!"], ["Two cats on a bed."]]
