@@ -117,7 +117,7 @@ def _karpathy_references(path: Path, images: list[dict], split: str) -> Referenc
     files = {}
     captions: dict[str, list[str]] = {}
     for place, image in enumerate(images, 1):
-        if image.get("split") not in splits:
+        if str(image.get("split")) not in splits:
             continue
         number = image.get("cocoid", image.get("imgid"))
         if number is None:

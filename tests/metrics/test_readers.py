@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from captioner.errors import DataError
 from captioner.metrics.matching import match
@@ -231,6 +233,7 @@ def test_text_that_is_not_utf8_and_files_that_are_not_there_are_refused(tmp_path
         (COCO, "test", "has no splits"),
         (KARPATHY, "tset", "no split 'tset'"),
         ({"images": KARPATHY["images"][:1]}, "val", "no images of the split val"),
+        ({"images": [{"split": ["test"], "sentences": []}]}, None, "no images of the split test"),
         ({"images": [{"split": "test", "sentences": []}]}, None, 'neither "cocoid" nor "imgid"'),
         ({"images": [KARPATHY["images"][3]] * 2}, None, "has the image 4 twice"),
         ({"images": [{"split": "test", "imgid": 1, "sentences": []}]}, None, "no references"),
@@ -255,3 +258,38 @@ def test_what_is_left_out_is_counted(files) -> None:
         "1 caption (9)",
         f"1 image (12) of {refs.path} has no caption",
     ]
+
+
+ATOMS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+KEYS = st.sampled_from(
+    ["images", "annotations", "image_id", "caption", "file", "id", "split", "sentences", "raw"]
+)
+JSON = st.recursive(
+    ATOMS | st.just("test"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.sampled_from([".json", ".jsonl", ".csv", ".txt"]))
+@settings(deadline=None, max_examples=300)
+def test_whatever_a_file_holds_is_read_or_refused(tmp_path_factory, content, suffix: str) -> None:
+    path = tmp_path_factory.getbasetemp() / f"anything{suffix}"
+    path.write_text(json.dumps(content))
+    for read in (read_results, read_references):
+        try:
+            read(path)
+        except DataError as error:
+            assert str(path) in str(error)
+
+
+@given(st.text(max_size=60), st.sampled_from([".json", ".jsonl", ".csv", ".tsv", ".txt"]))
+@settings(deadline=None, max_examples=300)
+def test_whatever_text_a_file_holds_is_read_or_refused(tmp_path_factory, text, suffix) -> None:
+    path = tmp_path_factory.getbasetemp() / f"text{suffix}"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    for read in (read_results, read_references):
+        try:
+            read(path)
+        except DataError as error:
+            assert str(path) in str(error)
