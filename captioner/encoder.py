@@ -372,4 +372,6 @@ def _from_hub(load: Any, name: str) -> Any:
         where = "folder" if local else "hub id"
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"The encoder {where} {name!r} cannot be loaded{offline}: {first}") from error
+        raise ModelError(
+            f"The encoder {where} {name!r} cannot be loaded{offline}: {first}"
+        ) from error

@@ -17,7 +17,9 @@ def has_bfloat16() -> bool:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return False
-    flags = set(next((x for x in text.splitlines() if x.startswith(("flags", "Features"))), "").split())
+    flags = set(
+        next((x for x in text.splitlines() if x.startswith(("flags", "Features"))), "").split()
+    )
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
@@ -45,3 +47,32 @@ def choose_device(name: str | None = None) -> torch.device:
             f"The device {name!r} cannot be used here; try --device cpu, or leave it out."
         ) from error
     return device
+
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """The dtype asked for, or the one to use: bfloat16 on a GPU that has it, else float32.
+
+    On a CPU the default is float32 even where bfloat16 is in hardware: the model in the box is so
+    small that casting costs what the quicker products give (`docs/design.md` has the figures).
+    """
+    if name in (None, "", "auto"):
+        if device.type == "cuda" and torch.cuda.is_bf16_supported():
+            return torch.bfloat16
+        return torch.float32
+    if name not in DTYPES:
+        raise CaptionerError(f"There is no dtype {name!r}; choose one of {', '.join(DTYPES)}.")
+    return getattr(torch, name)
+
+
+def describe() -> dict[str, object]:
+    """What `captioner info` says of the machine."""
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return {
+        "cores": cores(),
+        "bfloat16": has_bfloat16(),
+        "gpu": gpu or ("Apple MPS" if torch.backends.mps.is_available() else None),
+        "torch": torch.__version__,
+    }

@@ -70,7 +70,7 @@ class ModelConfig:
             raise ModelError(f"config.json is not JSON: {error}.") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ModelError(
-                f"config.json is not a captioner model's: it lacks \"format\": \"{FORMAT}\"."
+                f'config.json is not a captioner model\'s: it lacks "format": "{FORMAT}".'
             )
         if data.get("weights") not in _DTYPES:
             raise ModelError(f"config.json: weights must be one of {', '.join(_DTYPES)}.")
@@ -171,7 +171,12 @@ class CaptionModel(nn.Module):
         rows = [[BOS, *ids][: len(ids)] + [PAD] * (longest - len(ids)) for ids in captions]
         ids = torch.tensor(rows, device=memory[0][0].device)
         if not ids.numel():
-            shape = (self.config.decoder.layers, self.config.decoder.heads, 0, memory[0][0].shape[2])
+            shape = (
+                self.config.decoder.layers,
+                self.config.decoder.heads,
+                0,
+                memory[0][0].shape[2],
+            )
             return [torch.zeros(shape) for _ in captions]
         _, weights = self.decoder.explain(ids, memory)
         return [w[:, :, : len(c)].float().cpu() for w, c in zip(weights, captions, strict=True)]

@@ -32,8 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--val", nargs=3, action="append", default=[], metavar=("NAME", "IMAGES", "ANNOTATIONS")
     )
-    parser.add_argument("--text", type=Path, action="append", default=[], help="captions, one a line")
-    parser.add_argument("--cache", type=Path, default=None, help="cached features; default OUT/cache")
+    parser.add_argument(
+        "--text", type=Path, action="append", default=[], help="captions, one a line"
+    )
+    parser.add_argument(
+        "--cache", type=Path, default=None, help="cached features; default OUT/cache"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes")
     options = parser.parse_args(arguments)
     try:

@@ -57,7 +57,9 @@ class Trainer:
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
         cache = cache or folder / "cache"
         self.cache = FeatureCache(cache, train, recipe.views)
-        self.val_caches = {n: FeatureCache(cache, examples, 1) for n, examples in validation.items()}
+        self.val_caches = {
+            n: FeatureCache(cache, examples, 1) for n, examples in validation.items()
+        }
         self.progress: dict[str, Any] = {"stage": 0, "step": 0, "best": 0.0, "log": []}
 
     # -- the run ------------------------------------------------------------------------------
@@ -405,9 +407,11 @@ class Trainer:
 def read_lines(path: Path) -> list[str]:
     """The captions of a text file, one a line; `.gz` is unpacked."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(
-            encoding="utf-8"
-        ) as file:
+        with (
+            gzip.open(path, "rt", encoding="utf-8")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8") as file
+        ):
             return [line.strip() for line in file if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"The text {path} cannot be read: {error}.") from error
@@ -444,4 +448,3 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-

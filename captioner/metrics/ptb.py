@@ -34,8 +34,8 @@ def ptb_tokenize(captions: Sequence[str]) -> list[str]:
     for at, caption in enumerate(captions):
         caption = caption.replace("\n", " ")
         if _looks_beyond_spaces(caption):
-            following = captions[at + 1].replace("\n", " ") if at + 1 < len(captions) else ""
-            out.append(" ".join(_scan(f"{caption}\n{following[:24]}")))
+            following = "".join("\n" + c.replace("\n", " ") for c in captions[at + 1 : at + 9])
+            out.append(" ".join(_scan(caption + following[:80])))
             continue
         try:
             tokens = [known[chunk] for chunk in caption.split(" ")]
@@ -78,7 +78,7 @@ def _scan(text: str) -> list[str]:
             c if c <= "\uffff" else c.encode("utf-16-be").decode("utf-16-be", "surrogatepass")
             for c in text
         )
-    tokens: list[str] = []
+    tokens = [""]
     at, end = 0, len(text)
     while at < end:
         best, reach = None, at
@@ -93,8 +93,9 @@ def _scan(text: str) -> list[str]:
             continue
         group = 1 if best.looks_ahead else 0
         at = max(found.end(group), at + 1)
-        tokens += [t for t in best.tokens(found.group(group)) if t not in PUNCTUATION]
-    return tokens
+        tokens += best.tokens(found.group(group))
+    tokens[-1] = tokens[-1].rstrip()
+    return [t for t in tokens if t and t not in PUNCTUATION]
 
 
 # Character classes, as the inside of [...]
@@ -114,29 +115,37 @@ LET = _char_class(words.LETTERS)
 MARK = _char_class(words.MARKS)
 DIG = _char_class(words.DIGITS) + "0-9"
 SYM = _char_class(words.SYMBOLS)
-ENT = "&[aeiouAEIOU](?:acute|grave|uml);"
+ENT = "&(?i:[aeiou](?:acute|grave|uml));"
 WC = f"(?:[{LET}{MARK}\\xad]|{ENT})"
 WCD = f"(?:[{LET}{MARK}\\xad{DIG}]|{ENT})"
 WORD = f"{WC}{WCD}*(?:[.!?]{WC}{WCD}*)*"
-AN = f"[{LET}{DIG}\\xad]"
-APO = "(?:['’\\x92]|&apos;)"
-APOX = "(?:['’\\x92`‘‛\\x91]|&apos;)"
+AN = f"[{LET}{DIG}]"
+APO = "(?:['’\\x92]|&(?i:apos);)"
+APOX = "(?:['’\\x92`‘‛\\x91]|&(?i:apos);)"
+ANS = f"[{LET}{DIG}\\xad]"
 HY = "[-_\\u058a\\u2010\\u2011]"
 CLITIC = f"{APO}(?:[msdMSD]|[rR][eE]|[vV][eE]|[lL][lL])"
-NOT = f"[nN]{APO}[tT]"
+NOT = f"[nN]{APOX}[tT]"
 NUM = f"(?:[{DIG}]*(?:[.,:\\xad\\u066b\\u066c][{DIG}]+)+|[{DIG}]+)"
 DPRE = f"(?:[dDoOlL]{APOX}{AN})?"
 THING = f"{DPRE}{AN}+(?:{HY}{DPRE}{AN}+)*"
+HACRO = "[A-Za-z](?:\\.[A-Za-z])+\\."
+HTHING = f"[A-Za-z0-9][A-Za-z0-9.,\\xad]*(?:-(?:[A-Za-z0-9\\xad]+|{HACRO}))+"
 ACRO = "[A-Za-z](?:\\.[A-Za-z])*\\."
 
 
 ABBR = (
     f"(?:{_any_case(words.ABBREVIATIONS)}"
     f"|(?=[A-Z]){_any_case(words.CAPITALIZED_ABBREVIATIONS)}"
-    "|[Pp]{1,2}[Tt][ey][Ss]?|[Mm][ft][Gg])\\."
+    "|[Pp]{1,2}[Tt][ey][Ss]?|(?i:(?:ph|ed)\\.d))\\."
 )
+TITLE = f"(?:{_any_case(words.TITLES)}|[Mm][ft][Gg])\\."
+QUOTES = "[\x91-\x94‘’‛“”‹›«»‚„‟`]"
 SPACE = "[\\t-\\r \\x85\\xa0\\u2000-\\u200a\\u2028\\u2029\\u3000]"
 URLX = ' \\t\\n\\r\\x0c"<>|()'
+PATH = f"(?:/[^{URLX}]+[^{URLX}.!?,{{}}-])?"
+NAME = "[A-Za-z][A-Za-z0-9.:_-]*"
+VALUE = "(?:[ ]*=[ ]*(?:\"[^\"\\n]*\"|'[^'\\n]*'))?"
 EMX = URLX + "{}\\xa0"
 
 
@@ -153,19 +162,30 @@ def _rule(begins: str, pattern: str, tokens: Callable[[str], list[str]]) -> _Rul
 
 
 def _keep(text: str) -> list[str]:
-    return [
-        _APOS.sub("'", _APOX.sub("`", _lower(text)))
-        .replace(" ", "\xa0")
-        .replace("(", "-lrb-")
-        .replace(")", "-rrb-")
-    ]
+    return [_lower(text).replace(" ", "\xa0").replace("(", "-lrb-").replace(")", "-rrb-")]
+
+
+def _clitic(text: str) -> list[str]:
+    return [_lower(_APOX.sub("`", _APOS.sub("'", text)))]
+
+
+_PLAIN_QUOTES = {
+    **dict.fromkeys("‘‛‹\x91", "`"),
+    **dict.fromkeys("’›\x92", "'"),
+    **dict.fromkeys("“«\x93", "``"),
+    **dict.fromkeys("”»\x94", "''"),
+}
+
+
+def _quotes(text: str) -> list[str]:
+    return ["".join(_PLAIN_QUOTES.get(c, c) for c in text)]
 
 
 def _raw(text):
     return [_lower(text).replace(" ", "\xa0")]
 
 
-_APOS = re.compile(APO)
+_APOS = re.compile("[’\\x92]|&apos;")
 _APOX = re.compile("[‘‛\\x91]")
 
 
@@ -191,44 +211,45 @@ _none = _as()
 
 _RULES: list[_Rule] = [
     _rule(
-        "<",
-        r"<(?:/?[A-Za-z][A-Za-z0-9.:_-]*(?:[ ]+[A-Za-z][A-Za-z0-9.:_-]*(?:[ ]*=[ ]*(?:\"[^\"]*\"|'[^']*'))?)*[ ]*/?|[!?][A-Za-z-][^>]*)[ ]*>",
-        _raw,
+        "<", f"<(?:/?{NAME}|{NAME}(?:[ ]+{NAME}{VALUE})*[ ]*/?|[!?][A-Za-z-][^>\\r\\n]*)[ ]*>", _raw
     ),
-    _rule("<", r"<[^\s<>@]+@[^\s<>@]+>", _raw),
+    _rule("<A-Za-z0-9", f"<?[A-Za-z0-9][^{EMX}]*@(?:[^{EMX}.]+\\.)*[^{EMX}.]+>?", _raw),
     _rule("&", "&(?:[aA][mM][pP];)?", _as("&")),
     _rule("&", "&[lL][tT];", _as("<")),
     _rule("&", "&[gG][tT];", _as(">")),
-    _rule("&", "&nbsp;", _none),
-    _rule("&", "&(?:mdash|ndash|MD|quot|apos);", _none),
-    _rule("&", "&(?:HT|TL|UR|LR|QC|QL|QR|odq|cdq|#[0-9]+|QUOT|APOS);", _keep),
+    _rule("&", "&(?i:nbsp);", _none),
+    _rule("&", "&(?:(?i:mdash|ndash|md)|quot|apos);", _none),
+    _rule("&", "&(?i:ht|tl|ur|lr|qc|ql|qr|odq|cdq|#[0-9]+|quot|apos);", _keep),
     _rule("A-Za-z", _any_case(" ".join(words.SPLIT_WORDS)), _split),
     _rule(f"{LET}{MARK}\\xad&", WORD, _word),
+    _rule("A-Za-z", f"({ABBR})[\\s\\S]{{0,2}}", _keep),
     _rule(f"{LET}{MARK}\\xad&", f"({WORD}){CLITIC}", _word),
-    _rule(f"{LET}{MARK}\\xad&{DIG}", f"({WCD}+?){NOT}", _word),
-    _rule("nN", NOT, _keep),
-    _rule("'’\\x92&", f"({CLITIC})(?:[^A-Za-z]|\\Z)", _keep),
+    _rule("A-Za-z\\xad", f"([A-Za-z\\xad]*[A-MO-Za-mo-z]\\xad*){NOT}", _word),
+    _rule("nN", NOT, _clitic),
+    _rule("'’\\x92&", f"({CLITIC})(?:[^A-Za-z]|\\Z)", _clitic),
     _rule("'", "('[tT])(?:[iI][sS]|[wW][aA][sS])", _keep),
     _rule(
-        "'’\\x92&lLdDjJsSoO",
-        f"{APO}n{APO}|[lLdDjJ]{APO}|[dD][uU][nN][kK][iI][nN]{APO}|[sS][oO][mM][eE][tT][hH][iI][nN]{APO}|[oO][lL]{APO}|{APO}[eE][mM]|{APO}[tT][iI][lL][lL]?",
+        "'’\\x92&lLdDjJsSoOcC",
+        f"{APO}[nN]{APO}|[oO]{APOX}[oO]|[lLdDjJ]{APO}|[dD][uU][nN][kK][iI][nN]{APO}|[sS][oO][mM][eE][tT][hH][iI][nN]{APO}|[oO][lL]{APO}|{APO}[eE][mM]|{APO}[tT][iI][lL][lL]?|{APO}[cC][aA][uU][sS][eE]|(?i:c'mon|s'mores|c{APO}est)",
         _keep,
     ),
     _rule("A-HJ-XZn", f"[A-HJ-XZn]{APOX}[{LET}]{{2}}[{LET}]*", _keep),
     _rule("'’\\x92&", f"{APO}[2-9]0[sS]", _keep),
-    _rule("'’\\x92&", f"({APO}[{DIG}]{{2}})(?:{SPACE}|\\Z)", _keep),
-    _rule("'’\\x92&", f"({APO}[nN])(?:{SPACE}|\\Z)", _keep),
+    _rule("'’\\x92&", f"({APO}[0-9]{{2}})(?:{SPACE}|\\Z)", _keep),
+    _rule("'", f"(')[A-Za-z](?!{SPACE})[\\s\\S]", _none),
+    _rule("'’\\x92&", CLITIC, _clitic),
+    _rule("'’\\x92&", f"{APO}[nN]", _keep),
     _rule(LET, f"[{LET}]+[aeiouyAEIOUY]{APOX}[aeiouA-Z][{LET}]*", _keep),
-    _rule("y", f"(y{APO})[{LET}]", _keep),
-    _rule("h", f"https?://[^{URLX}]+(?:\\.[^{URLX}]+)*[^{URLX}.!?,{{}}-]", _raw),
+    _rule("yY", f"([yY]{APO})[{LET}]", _keep),
+    _rule("hH", f"(?i:https?)://[^{URLX}{{}}]+[^{URLX}.!?,{{}}-]", _raw),
+    _rule("w", f"www\\.(?:[^{URLX}.!?,{{}}]+\\.)+[A-Za-z]{{2,4}}{PATH}", _raw),
     _rule(
-        f"{LET}{DIG}",
-        f"(?:www\\.(?:[^{URLX}.!?,{{}}]+\\.)+[A-Za-z]{{2,4}}|(?:[^{URLX}.!?,{{}}`'$_-]+\\.)+(?:com|net|org|edu))(?:/[^{URLX}]+[^{URLX}.!?,{{}}-])?",
+        f"^{URLX}!{{}}`'$,-_",
+        f"(?:[^{URLX}!?{{}}`'$,-_]+\\.)+(?:com|net|org|edu){PATH}",
         _raw,
     ),
-    _rule("A-Za-z0-9", f"[A-Za-z0-9][^{EMX}]*@(?:[^{EMX}.]+\\.)*[^{EMX}.]+", _raw),
     _rule("@", "@[A-Za-z_][A-Za-z0-9_]*", _keep),
-    _rule("#", f"#[{LET}]+", _keep),
+    _rule("#", f"#{WC}+", _keep),
     _rule("CcFf", "[CcFf]#|[Cc]\\+\\+", _keep),
     _rule(f"-+{DIG}.,:\\xad\\u066b\\u066c", f"[-+]?{NUM}", _word),
     _rule("0-9", "[0-9]{1,4}[- \\xa0][0-9]{1,4}(?:\\\\?/|\\u2044)[0-9]{1,4}", _keep),
@@ -241,13 +262,8 @@ _RULES: list[_Rule] = [
         r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2}",
         _keep,
     ),
-    _rule("A-Za-z", ABBR, _keep),
-    _rule(
-        f"{LET}{DIG}\\xad",
-        f"({AN}+(?:\\.{AN}+)*\\.{_any_case(words.FILE_ENDINGS)})(?:[.,!?]|{SPACE}|\\Z)",
-        _word,
-    ),
-    _rule("A-Za-z", "(?:[A-Za-z0-9]+-)*[A-Za-z](?:\\.[A-Za-z])+\\.", _keep),
+    _rule("A-Za-z", TITLE, _keep),
+    _rule("A-Za-z", HACRO, _keep),
     _rule(
         "A-Za-z",
         f"[A-Za-z]\\.(?!{SPACE}+(?=[A-Z]){_any_case(words.SENTENCE_STARTERS)}{SPACE})",
@@ -256,8 +272,12 @@ _RULES: list[_Rule] = [
     _rule("A-Za-z", f"({_any_case(words.ABBREVIATIONS_BEFORE_DIGITS)}\\.)\\s?[{DIG}]", _keep),
     _rule(f"{LET}{DIG}\\xad", f"({THING}\\.)[,;:\\u3001]", _word),
     _rule(f"{LET}{MARK}\\xad&", f"({WORD}\\.)[,;:\\u3001]", _word),
-    _rule(f"{LET}{DIG}", f"(?:{ACRO}|{WORD}|{AN}+)\\.-{AN}+(?:-{AN}+)*", _word),
-    _rule(f"{LET}{DIG}", f"{ACRO}-{AN}+(?:-{AN}+)*", _word),
+    _rule("A-Za-z0-9", HTHING, _word),
+    _rule(
+        f"{LET}{DIG}\\xad",
+        f"({ANS}+(?:\\.{ANS}+)*\\.{_any_case(words.FILE_ENDINGS)})(?:[.,!?]|{SPACE}|\\Z)",
+        _raw,
+    ),
     _rule(
         "+(0-9",
         r"(?:\([0-9]{2,3}\)[ \xa0]?|(?:\+\+?)?(?:[0-9]{2,4}[- \xa0])?[0-9]{2,4}[- \xa0])[0-9]{3,4}[- \xa0]?[0-9]{3,5}",
@@ -273,7 +293,7 @@ _RULES: list[_Rule] = [
     _rule("!?", "[!?]+", _keep),
     _rule(
         "_\\\\*@#<>\\xb2\\xb3\\xb9\\u2070-\\u2089",
-        "_+|\\\\?\\*+|@+|#+|<<|>>|[\\xb2\\xb3\\xb9\\u2070\\u2074-\\u2079\\u2080-\\u2089]+",
+        "_+|\\\\\\*|\\*+|@+|#+|<<|>>|[\\xb2\\xb3\\xb9\\u2070\\u2074-\\u2079\\u2080-\\u2089]+",
         _keep,
     ),
     _rule("$%~^|/\\\\=+<>", "[$%~^|/\\\\=+<>]", _keep),
@@ -292,11 +312,13 @@ _RULES: list[_Rule] = [
     _rule("⅓", "⅓", _as("1/3")),
     _rule("⅔", "⅔", _as("2/3")),
     _rule(".", "\\.\\.\\.+|\\. \\. \\.(?: \\.)*", _none),
+    _rule("'", "''", _none),
+    _rule("\\x91-\\x94‘’‛“”‹›«»‚„‟`", f"{QUOTES}{{1,2}}", _quotes),
+    _rule("(", "\\([-^x=~<>'][_.]?[-^x=~<>']\\)", _keep),
+    _rule("-", "-(?i:[lr][rcs]b)-", _keep),
     _rule("-", "--+", lambda text: [text] if len(text) > 4 else []),
     _rule(SYM, f"[{SYM}]", _keep),
     _rule(MARK, f"[{MARK}]", _keep),
-    _rule("‚„‟", "[‚„‟]+", _keep),
-    _rule("‘‛\\x91‹", "[‘‛\\x91‹]+", _as("``")),
 ]
 
 _FOR: dict[str, list[_Rule]] = {}

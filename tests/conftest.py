@@ -1,0 +1,71 @@
+"""What several tests need: a tiny model, the sample photographs, the data folder."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from captioner.decoder import DecoderConfig
+from captioner.encoder import EncoderConfig
+from captioner.generation import Search
+from captioner.model import CaptionModel, ModelConfig
+from captioner.tokenizer import CaptionTokenizer
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+ROOT = Path(__file__).parent.parent
+BUILTIN = ROOT / "captioner" / "builtin"
+
+CAPTIONS = [
+    "A black dog runs over the snow .",
+    "Two dogs play in the snow.",
+    "A man rides a bike down a hill",
+    "A plate of food on a wooden table.",
+    "A child in a red t-shirt jumps into the water.",
+]
+
+
+def tiny_model(seed: int = 0, **decoder: int) -> CaptionModel:
+    """A captioner with random weights, big enough to be confused and small enough to be quick."""
+    torch.manual_seed(seed)
+    tokenizer = CaptionTokenizer.train(CAPTIONS, 300)
+    sizes = {"width": 32, "layers": 2, "heads": 4, "positions": 32, **decoder}
+    config = ModelConfig(
+        encoder=EncoderConfig(name="tf_efficientnet_lite0", size=96, fold_batch_norm=True),
+        decoder=DecoderConfig(vocab_size=len(tokenizer), dropout=0.0, **sizes),
+        search=Search(beams=3, max_length=12),
+    )
+    model = CaptionModel(config, tokenizer).eval()
+    with torch.no_grad():
+        # The small normals of training would make every next token about as likely as any other.
+        for parameter in model.decoder.parameters():
+            parameter.mul_(4)
+    return model
+
+
+@pytest.fixture(scope="session")
+def model() -> CaptionModel:
+    return tiny_model()
+
+
+@pytest.fixture(scope="session")
+def pixels() -> np.ndarray:
+    """Three different pictures as (3, 96, 96, 3) uint8."""
+    return np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real photographs with captions (flickr8k, coco2017-mini, ...)."""
+    folder = Path(os.environ.get("CAPTIONER_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"the data folder {folder} is not here; set CAPTIONER_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def builtin() -> Path:
+    if not (BUILTIN / "model.safetensors").is_file():
+        pytest.skip("the model in the box is not in this checkout")
+    return BUILTIN
