@@ -25,7 +25,11 @@ KeyValue = tuple[Tensor, Tensor]
 
 @dataclass
 class DecoderConfig:
-    """Sizes of the decoder; `positions` is the longest caption in tokens, begin token included."""
+    """Sizes of the decoder; `positions` is the longest caption in tokens, begin token included.
+
+    Dropout is on the embeddings and on what each sublayer adds, not on attention weights, which
+    would shut torch out of its fused attention on a CPU.
+    """
 
     vocab_size: int = 6000
     width: int = 384
@@ -45,7 +49,6 @@ class SelfAttention(nn.Module):
     def __init__(self, config: DecoderConfig):
         super().__init__()
         self.heads = config.heads
-        self.dropout = config.dropout
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.out = nn.Linear(config.width, config.width)
 
@@ -56,8 +59,7 @@ class SelfAttention(nn.Module):
             k = torch.cat([past[0], k], dim=2)
             v = torch.cat([past[1], v], dim=2)
         # With a past, only single steps are asked for: one query sees all keys.
-        drop = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=past is None, dropout_p=drop)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=past is None)
         return self.out(_merge(y)), (k, v)
 
 
@@ -67,7 +69,6 @@ class CrossAttention(nn.Module):
     def __init__(self, config: DecoderConfig):
         super().__init__()
         self.heads = config.heads
-        self.dropout = config.dropout
         self.q = nn.Linear(config.width, config.width)
         self.kv = nn.Linear(config.width, 2 * config.width)
         self.out = nn.Linear(config.width, config.width)
@@ -80,8 +81,7 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, memory: KeyValue) -> Tensor:
         """The fast path: x (R, T, D), memory of B photos -> (R, T, D), R a multiple of B."""
         q = self._queries(x, len(memory[0]))
-        drop = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, *memory, dropout_p=drop)
+        y = F.scaled_dot_product_attention(q, *memory)
         return self.out(_merge(y).reshape(x.shape))
 
     def explicit(self, x: Tensor, memory: KeyValue) -> tuple[Tensor, Tensor]:

@@ -41,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
     files = [str(arguments.results), str(arguments.references)]
 
-    ours = [sys.executable, "-m", "captioner.metrics.command", files[0], "-r", files[1]]
+    ours = [sys.executable, "-m", "captioner.cli", "score", files[0], "-r", files[1]]
     theirs = [sys.executable, "-c", "from eval.score_speed import reference; reference()", *files]
     runs = [
         (_timed([*ours, "--no-bootstrap", "--json"]), _timed(theirs)) for _ in range(arguments.runs)

@@ -146,7 +146,7 @@ class Trainer:
     # -- losses -------------------------------------------------------------------------------
 
     def _text_loss(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, int]:
-        inputs, targets = _pad(rows)
+        inputs, targets = _pad(rows, self.recipe.max_tokens)
         with self._autocast():
             hidden = self.model.decoder.hidden(inputs, None)
             loss = self._cross_entropy(hidden, targets)
@@ -156,7 +156,7 @@ class Trainer:
         self, indices: np.ndarray, view: np.ndarray, step: int, learning: bool
     ) -> tuple[Tensor, int]:
         rows = self._captions(indices, view, step)
-        inputs, targets = _pad(rows)
+        inputs, targets = _pad(rows, self.recipe.max_tokens)
         with self._autocast():
             memory = self.model.memory_of(self._features(indices, view, learning))
             hidden = self.model.decoder.hidden(inputs, memory)
@@ -195,7 +195,7 @@ class Trainer:
         others = (grouped.sum(1, keepdim=True) - grouped) / (r.scst_samples - 1)
         advantage = (grouped - others).flatten()
         self._last_reward = float(rewards.mean())
-        inputs, targets = _pad(rows)
+        inputs, targets = _pad(rows, r.max_length)
         with self._autocast():
             memory = self.model.memory_of(features)
             hidden = self.model.decoder.hidden(inputs, memory)
@@ -256,7 +256,7 @@ class Trainer:
                 captions = [captions[k] for k in picked.permutation(len(captions))[:count]]
             if self.cache.flipped(v, i):
                 captions = [swap_sides(c) for c in captions]
-            mine = [self.tokenizer.encode(c)[: self.recipe.positions - 2] for c in captions]
+            mine = [self.tokenizer.encode(c) for c in captions]
             rows += mine + [[]] * (count - len(mine))
         return rows
 
@@ -269,7 +269,7 @@ class Trainer:
         wanted = min(len(lines), self.recipe.text_steps * self.recipe.text_batch)
         lines = [lines[i] for i in rng.permutation(len(lines))[:wanted]]
         encode = self.tokenizer.tokenizer.encode_batch
-        rows = [e.ids[:40] for e in encode([clean_caption(c) for c in lines])]
+        rows = [e.ids for e in encode([clean_caption(c) for c in lines])]
         rows = sorted((r for r in rows if r), key=len)
         size = self.recipe.text_batch
         batches = [rows[i : i + size] for i in range(0, len(rows), size)]
@@ -417,19 +417,21 @@ def read_lines(path: Path) -> list[str]:
         raise DataError(f"The text {path} cannot be read: {error}.") from error
 
 
-def _pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def _pad(rows: Sequence[Sequence[int]], limit: int) -> tuple[Tensor, Tensor]:
     """Token rows -> inputs (R, T) that begin with <bos>, and targets (R, T) that end with <eos>.
 
-    An empty row is all padding and counts for nothing. Rows are padded on the right, where causal
-    attention never looks back from, so no mask is needed.
+    A row longer than `limit` tokens is cut, and then has no end. An empty row is all padding and
+    counts for nothing. Rows are padded on the right, where causal attention never looks back from,
+    so no mask is needed.
     """
-    length = max((len(r) for r in rows), default=0) + 1
+    length = min(max((len(r) for r in rows), default=0), limit) + 1
     inputs = torch.full((len(rows), length), PAD)
     targets = torch.full((len(rows), length), IGNORE)
     for i, row in enumerate(rows):
         if row:
-            inputs[i, : len(row) + 1] = torch.tensor([BOS, *row])
-            targets[i, : len(row) + 1] = torch.tensor([*row, EOS])
+            read, wanted = [BOS, *row][:length], [*row, EOS][:length]
+            inputs[i, : len(read)] = torch.tensor(read)
+            targets[i, : len(wanted)] = torch.tensor(wanted)
     return inputs, targets
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from captioner import __version__
 from captioner.errors import DataError
 from captioner.metrics.bleu import bleu_from, bleu_statistics
 from captioner.metrics.bootstrap import interval, resampled_sums
@@ -251,14 +252,5 @@ def _signature(
     if "CIDEr-D" in names or "CIDEr" in names:
         parts.append(f"df:{'references' if df is None else df.described()}")
     parts.append(f"bootstrap:{bootstrap},seed:{seed},95%" if bootstrap else "bootstrap:none")
-    parts.append(f"captioner:{_version()}")
+    parts.append(f"captioner:{__version__}")
     return "|".join(parts)
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # slow to import: only here
-
-    try:
-        return version("captioner")
-    except PackageNotFoundError:
-        return "unknown"
