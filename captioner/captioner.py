@@ -203,10 +203,22 @@ class Captioner:
             pixels, photos, search, heatmaps=heatmaps, prefix=prefix, without=without
         )
 
-    @torch.inference_mode()
     def caption_pixels(
+        self, pixels: np.ndarray, photos: Sequence[Photo], search: Search, **options: Any
+    ) -> list[Caption]:
+        """Caption a batch that is already squares: pixels (B, S, S, 3) uint8, and the photos that
+        they were made of, for the drawings. Options as `caption_features`."""
+        return self.caption_features(self.encode(pixels), photos, search, **options)
+
+    @torch.inference_mode()
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        """pixels (B, S, S, 3) uint8 -> patch features (B, N, C)."""
+        return self.model.encoder(torch.from_numpy(pixels).to(self.device)).features
+
+    @torch.inference_mode()
+    def caption_features(
         self,
-        pixels: np.ndarray,
+        features: Tensor,
         photos: Sequence[Photo],
         search: Search,
         *,
@@ -214,10 +226,9 @@ class Captioner:
         prefix: str = "",
         without: Iterable[str] = (),
     ) -> list[Caption]:
-        """Caption a batch that is already squares: pixels (B, S, S, 3) uint8, and the photos that
-        they were made of, for the drawings."""
+        """Caption a batch of photos whose patch features (B, N, C) are known."""
         tokenizer = self.model.tokenizer
-        memory = self.model.memory(torch.from_numpy(pixels).to(self.device))
+        memory = self.model.memory_of(features.to(self.device))
         banned = [w for w in (word.strip() for word in without) if w]
         found = self.model.write(
             memory,

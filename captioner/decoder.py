@@ -153,7 +153,8 @@ class TextDecoder(nn.Module):
         if isinstance(module, (SelfAttention, CrossAttention)):
             nn.init.normal_(module.out.weight, std=0.02 / math.sqrt(3 * self.config.layers))
         if isinstance(module, Layer):
-            nn.init.normal_(module.mlp[2].weight, std=0.02 / math.sqrt(3 * self.config.layers))
+            last: Any = module.mlp[2]
+            nn.init.normal_(last.weight, std=0.02 / math.sqrt(3 * self.config.layers))
 
     def photo_memory(self, patches: Tensor) -> list[KeyValue]:
         """patches (B, N, D) -> for each layer its cross-attention keys and values (B, H, N, d)."""

@@ -121,11 +121,11 @@ def generate(
     """
     if len(prefix) >= search.max_length:
         raise CaptionerError(
-            f"The prefix has {len(prefix)} tokens, which leaves nothing to write within the maximum "
-            f"length of {search.max_length}; raise --max-length or shorten the prefix."
+            f"The prefix has {len(prefix)} tokens, which leaves nothing to write within the "
+            f"maximum length of {search.max_length}; raise --max-length or shorten the prefix."
         )
     start = torch.tensor([[bos, *prefix]], device=device).expand(photos, -1)
-    rules = [_Rules(search, eos, (bos, pad)), *processors]
+    rules: list[Processor] = [_Rules(search, eos, (bos, pad)), *processors]
     run = _sample if search.sample else _beam
     return run(step, start, search, eos, rules)
 
@@ -259,8 +259,8 @@ def _sample(
     generators = [torch.Generator().manual_seed(search.seed) for _ in range(photos)]
     ids = start[:, 1:].repeat_interleave(draws, dim=0)
     # The first call has one row a photo; the draws continue it.
-    origin = torch.arange(photos, device=device).repeat_interleave(draws)
-    logits = step(start, None)[origin]
+    origin: Tensor | None = torch.arange(photos, device=device).repeat_interleave(draws)
+    logits = step(start, None)[origin]  # (photos * draws, V)
     logprobs = torch.zeros(ids.shape, device=device)
     finished: list[list[Hypothesis]] = [[] for _ in range(photos)]
     done = torch.zeros(photos * draws, dtype=torch.bool)

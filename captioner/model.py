@@ -123,7 +123,8 @@ class CaptionModel(nn.Module):
         super().__init__()
         if len(tokenizer) != config.decoder.vocab_size:
             raise ModelError(
-                f"The tokenizer has {len(tokenizer)} tokens, the decoder {config.decoder.vocab_size}."
+                f"The tokenizer has {len(tokenizer)} tokens, "
+                f"the decoder {config.decoder.vocab_size}."
             )
         self.config = config
         self.tokenizer = tokenizer

@@ -1,8 +1,8 @@
 """Text to token ids and back, and which tokens form which word.
 
-A byte-level BPE (Sennrich et al. 2016; byte alphabet as in GPT-2) over lower-cased captions, kept in
-one `tokenizer.json` of the `tokenizers` library. Byte-level means that there is no unknown token:
-every string has an encoding. Frequent words are one token.
+A byte-level BPE (Sennrich et al. 2016; byte alphabet as in GPT-2) over lower-cased captions, kept
+in one `tokenizer.json` of the `tokenizers` library. Byte-level means that there is no unknown
+token: every string has an encoding. Frequent words are one token.
 
 Captions are trained without their capital and their final period; `sentence()` puts both back.
 """
@@ -41,7 +41,7 @@ class CaptionTokenizer:
                 )
         self.tokenizer = tokenizer
         size = tokenizer.get_vocab_size()
-        self.token_bytes = [_token_bytes(tokenizer.id_to_token(i)) for i in range(size)]
+        self.token_bytes = [_token_bytes(tokenizer.id_to_token(i) or "") for i in range(size)]
         for i in (PAD, BOS, EOS):
             self.token_bytes[i] = b""
 

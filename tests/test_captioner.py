@@ -140,7 +140,7 @@ def test_a_planted_look_lands_where_it_should(small, size):
     for row, col in ((0, 0), (0, small_grid[1] - 1), (small_grid[0] - 1, 0), (1, 2)):
         keep = small.model.look
 
-        def planted(memory, captions, row=row, col=col):
+        def planted(memory, captions, row=row, col=col, keep=keep):
             weights = keep(memory, captions)
             for w in weights:
                 w.zero_()

@@ -1,5 +1,7 @@
 """Text to ids and back, sentences, and which tokens form which word."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,13 +26,17 @@ def test_every_string_has_ids_and_comes_back(text):
     )
 
 
-@given(st.lists(st.sampled_from("a dog t-shirt plays snow, won't 2 café".split()), min_size=1))
+@given(
+    st.lists(
+        st.sampled_from(["a", "dog", "t-shirt", "plays", "snow,", "won't", "2", "café"]), min_size=1
+    )
+)
 def test_words_cover_their_tokens(words):
     ids = TOKENIZER.encode(" ".join(words))
     spans = TOKENIZER.words(ids)
     text = TOKENIZER.sentence(ids)
     assert [s.text for s in spans] == [w.strip(",.") for w in text.split()]
-    for span, later in zip(spans, spans[1:], strict=False):
+    for span, later in itertools.pairwise(spans):
         assert span.start < span.stop <= later.start
     for span in spans:
         assert span.text.lower() in TOKENIZER.decode(ids[span.start : span.stop]).lower()

@@ -12,6 +12,7 @@ Several data sets: repeat --images and --annotations in pairs. Any field of the 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from captioner.errors import CaptionerError
@@ -44,12 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
         changes = dict(c.split("=", 1) if "=" in c else (c, "") for c in options.changes)
         recipe = Recipe.load(options.recipe, changes)
         # torch is slow to import: a wrong option should be told before.
-        from .data import load_all, load_examples
+        from .data import Example, load_all, load_examples
         from .loop import Trainer
 
         out = options.out or Path("runs") / recipe.name
         train = load_all(options.images, options.annotations)
-        validation = {n: load_examples(Path(i), Path(a)) for n, i, a in options.val}
+        validation: dict[str, Sequence[Example]] = {
+            n: load_examples(Path(i), Path(a)) for n, i, a in options.val
+        }
         out.mkdir(parents=True, exist_ok=True)
         (out / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1) + "\n")
         Trainer(recipe, out, train, validation, options.text, cache=options.cache).run()

@@ -36,7 +36,8 @@ def load_examples(images: Path, annotations: Path) -> list[Example]:
         captions = {i: [a["caption"] for a in coco.imgToAnns[i]] for i in coco.imgs}
     except (OSError, ValueError, KeyError, AssertionError, TypeError) as error:
         raise DataError(
-            f"{annotations} cannot be read as a COCO captions file ({type(error).__name__}: {error})."
+            f"{annotations} cannot be read as a COCO captions file "
+            f"({type(error).__name__}: {error})."
         ) from error
     examples = [
         Example(images / info["file_name"], int(i), tuple(captions[i]))

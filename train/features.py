@@ -39,7 +39,7 @@ class FeatureCache:
             self.maps.append(self._fill_view(encoder, view, dtype, batch_size, workers))
         return self
 
-    def read(self, view: int, indices: Sequence[int]) -> torch.Tensor:
+    def read(self, view: int, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         """float16 (n, C, h, w), channels last in memory."""
         return torch.from_numpy(self.maps[view][np.asarray(indices)]).permute(0, 3, 1, 2)
 

@@ -395,7 +395,7 @@ class Trainer:
         weights = {
             k: v for k, v in backbone.state_dict().items() if not k.startswith("classifier.")
         }
-        model.encoder.backbone.load_state_dict(weights)  # type: ignore[operator,union-attr]
+        model.encoder.backbone.load_state_dict(weights)  # type: ignore[union-attr]
         return model
 
     def _say(self, line: str) -> None:

@@ -1,0 +1,38 @@
+# make caption              captions the sample photographs (or: make caption PHOTOS=~/Pictures)
+# make test                 formatting, lint, types, tests
+PYTHON ?= python3
+PHOTOS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: caption test lint format clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are newer than pyproject.toml when the environment holds what it asks for.
+$(VENV)/.caption: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[samples]"
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@
+
+caption: $(VENV)/.caption
+	$(BIN)/captioner caption $(if $(PHOTOS),$(PHOTOS),--samples)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.test
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

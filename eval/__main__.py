@@ -1,0 +1,24 @@
+"""Measurements, each a command:
+
+python -m eval coco         a model on a caption set: CIDEr-D, BLEU, ROUGE-L and a report page
+python -m eval speed        photos a second, start-up, memory, what heatmaps cost
+python -m eval cost         what cross-attention costs against patches and tokens
+python -m eval score_speed  our scorer beside the Java pipeline
+"""
+
+import sys
+from importlib import import_module
+
+COMMANDS = ("coco", "speed", "cost", "score_speed")
+
+
+def main() -> int:
+    if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
+        print(__doc__, file=sys.stderr)
+        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
+    name = sys.argv.pop(1)
+    return import_module(f"eval.{name}").main() or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
