@@ -18,9 +18,9 @@ from captioner.metrics.command import score
 
 app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
     help="Photographs in, sentences out, and for every word where the model looked.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -38,7 +38,9 @@ Examples:
 
     captioner caption photo.jpg --heatmaps sheets/
 
-    captioner caption photo.jpg --beams 5 --alternatives 2 --prefix "a photo of"
+    captioner caption photo.jpg --beams 5 --alternatives 2
+
+    captioner caption photo.jpg --prefix "Two people"
 
     captioner caption photo.jpg --sample --temperature 0.8 --seed 7
 """
@@ -257,7 +259,7 @@ def info(
 
 def main() -> None:
     try:
-        app()
+        app(prog_name="captioner")
     except CaptionerError as error:
         typer.echo(f"Error: {error}", err=True)
         raise SystemExit(1 if isinstance(error, PhotoError) else 2) from None

@@ -8,8 +8,14 @@ from .errors import CaptionerError
 
 # The photographs of things that an everyday caption can be written of; the package also holds
 # textures, diagrams and pictures from microscopes.
-NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png",
-         "camera.png", "ihc.png")  # fmt: skip
+NAMES = (
+    "astronaut.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "motorcycle_left.png",
+    "rocket.jpg",
+)
 
 
 def sample_photos() -> list[Path]:

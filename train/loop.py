@@ -390,6 +390,10 @@ class Trainer:
             weights=r.weights,
         )  # fmt: skip
         model = CaptionModel(config, self.tokenizer)
+        if r.encoder_weights == "none":
+            return model
+        if r.encoder_weights != "imagenet":
+            raise DataError(f"encoder_weights must be imagenet or none, not {r.encoder_weights!r}.")
         backbone = imagenet_backbone(r.encoder)
         fold_batch_norm(backbone)
         weights = {

@@ -15,7 +15,8 @@ class Recipe:
     """The run has three stages: text (the decoder alone, as a language model), captions
     (cross-entropy), and scst (self-critical, on CIDEr-D). A stage of 0 epochs or steps is skipped.
 
-    encoder: a name of `train.imagenet.PACKAGES` (its ImageNet weights are then used).
+    encoder: a timm name; with `encoder_weights` "imagenet" it must be one of
+        `train.imagenet.PACKAGES`, with "none" the encoder begins from nothing (for tests).
     size: the photograph is squeezed to size x size pixels.
     trunk_stages: leading stages of the encoder that stay as they are and are computed once
         for each view; the rest of the encoder learns from epoch `unfreeze_epoch` on.
@@ -34,6 +35,7 @@ class Recipe:
 
     name: str = "recipe"
     encoder: str = "tf_efficientnet_lite2"
+    encoder_weights: str = "imagenet"
     size: int = 260
     trunk_stages: int = 5
     views: int = 6

@@ -1,0 +1,142 @@
+"""How quick the captioner is on this machine.
+
+    python -m eval.speed                     # the model in the box, scikit-image's photographs
+    python -m eval.speed --images ~/Pictures --photos 64 --dtype bfloat16
+
+Measured: one photograph from process start to the printed caption, with the peak memory of that
+process; and, in one process after loading, a batch of photographs: reading and resizing, encoding,
+decoding, and the second look that makes the heatmaps (drawing apart). The parts of a batch take
+turns, round after round, and medians count.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from captioner.captioner import load
+from captioner.errors import CaptionerError
+from captioner.images import find_photos, load_photo, to_square
+from captioner.machine import describe
+from captioner.samples import sample_photos
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", help="default: the model in the box")
+    parser.add_argument("--images", type=Path, help="default: scikit-image's photographs")
+    parser.add_argument("--photos", type=int, default=64, help="of the batch (photos may repeat)")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--beams", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device")
+    parser.add_argument("--dtype")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        files = find_photos([options.images]) if options.images else sample_photos()
+        figures = measure(files, options)
+    except CaptionerError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(figures, indent=2))
+        return 0
+    batch = figures["batch"]
+    print(f"One photo, process start to caption   {figures['one_photo_seconds']:.2f} s")
+    print(f"  peak memory of that process         {figures['one_photo_peak_mb']:.0f} MB")
+    print(f"{options.photos} photos after load                 {batch['photos_per_second']:.1f}"
+          f" photos/s ({figures['dtype']}, beam {options.beams})")  # fmt: skip
+    for part in ("read", "encode", "decode"):
+        print(f"  {part:<36}{100 * batch[part] / batch['total']:.0f}% of the time")
+    print(f"Heatmaps of all words add             {100 * batch['heatmaps_share']:.1f}%")
+    print(f"Machine: {figures['machine']}")
+    return 0
+
+
+def measure(files: list[Path], options: argparse.Namespace) -> dict[str, Any]:
+    seconds, peak = zip(*(_one_photo(files[0], options) for _ in range(options.rounds)), strict=True)
+    model = load(options.model, device=options.device, dtype=options.dtype)
+    search = model.search(beams=options.beams)
+    many = [files[i % len(files)] for i in range(options.photos)]
+    groups = [many[i : i + options.batch_size] for i in range(0, len(many), options.batch_size)]
+    rounds = []
+    for _ in range(options.rounds + 1):  # the first warms up and is dropped
+        spent = dict.fromkeys(("read", "encode", "decode", "look"), 0.0)
+        for group in groups:
+            at = time.perf_counter()
+            photos = [load_photo(f, min_side=model.size) for f in group]
+            pixels = np.stack([to_square(p, model.size) for p in photos])
+            at = _lap(spent, "read", at)
+            features = model.encode(pixels)
+            at = _lap(spent, "encode", at)
+            with torch.inference_mode():
+                memory = model.model.memory_of(features)
+                found = model.model.write(memory, search)
+                at = _lap(spent, "decode", at)
+                model.model.look(memory, [row[0].ids for row in found])
+            _lap(spent, "look", at)
+        rounds.append(spent)
+    middle = {k: statistics.median(r[k] for r in rounds[1:]) for k in rounds[0]}
+    total = middle["read"] + middle["encode"] + middle["decode"]
+    return {
+        "one_photo_seconds": statistics.median(seconds),
+        "one_photo_peak_mb": max(peak),
+        "batch": {
+            **middle,
+            "total": total,
+            "photos": len(many),
+            "photos_per_second": len(many) / total,
+            "heatmaps_share": middle["look"] / total,
+        },
+        "model": model.name,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "machine": describe(),
+    }
+
+
+def _lap(spent: dict[str, float], part: str, since: float) -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    now = time.perf_counter()
+    spent[part] += now - since
+    return now
+
+
+def _one_photo(file: Path, options: argparse.Namespace) -> tuple[float, float]:
+    """Seconds and peak memory (MB) of `captioner caption FILE` as a process of its own."""
+    command = [sys.executable, "-m", "captioner.cli", "caption", str(file)]
+    for name in ("model", "device", "dtype"):
+        if value := getattr(options, name):
+            command += [f"--{name}", str(value)]
+    began = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        _, error = process.communicate() if not hasattr(os, "wait4") else (None, None)
+        if hasattr(os, "wait4"):
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            assert process.stderr is not None
+            error = process.stderr.read()
+            # Linux counts in KiB, macOS in bytes.
+            peak = usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+        else:
+            peak = float("nan")
+    if process.returncode:
+        raise CaptionerError(f"captioner caption {file} failed: {error.decode().strip()}")
+    return time.perf_counter() - began, peak
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""The command as a person meets it: a process, its two streams and its exit status."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from captioner.samples import sample_photos
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    """A saved tiny model, so that these tests need no model in the box."""
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    model.config.about = {"name": "tiny", "version": "1"}
+    model.save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path):
+    path = tmp_path / "photos"
+    (path / "sub").mkdir(parents=True)
+    for name, colour in (("b.jpg", "red"), ("a.png", "blue"), ("sub/c.webp", "green")):
+        Image.new("RGB", (120, 80), colour).save(path / name)
+    return path
+
+
+def run(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "captioner.cli", *map(str, arguments)],
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"},
+        **options,
+    )
+
+
+def test_a_folder_gives_one_line_a_photo(folder, photos):
+    done = run("caption", photos, "--model", folder)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == [
+        str(photos / name) for name in ("a.png", "b.jpg", "sub/c.webp")
+    ]
+    assert all(len(line) == 2 and line[1] for line in lines)
+    assert "3 captioned" in done.stderr
+
+
+def test_json_has_everything(folder, photos):
+    done = run("caption", photos / "b.jpg", "--json", "--alternatives", 2, "--model", folder)
+    (line,) = done.stdout.splitlines()
+    data = json.loads(line)
+    assert set(data) == {
+        "file", "caption", "confidence", "words", "alternatives", "model", "width", "height",
+    }  # fmt: skip
+    assert data["file"] == str(photos / "b.jpg")
+    assert (data["width"], data["height"], data["model"]) == (120, 80, "tiny 1")
+    assert all(set(w) == {"text", "probability"} for w in data["words"])
+    assert len(data["alternatives"]) == 2
+
+
+def test_a_bad_photo_stops_nothing_and_is_told(folder, photos):
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff but not a photograph")
+    done = run("caption", photos, "--model", folder)
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 3
+    assert "broken.jpg" in done.stderr and "Traceback" not in done.stderr
+    assert "1 could not be read" in done.stderr
+
+
+def test_contact_sheets_are_written(folder, photos, tmp_path):
+    (photos / "sub" / "b.jpg").write_bytes((photos / "b.jpg").read_bytes())
+    sheets = tmp_path / "sheets" / "deep"
+    done = run("caption", photos, "--heatmaps", sheets, "--model", folder)
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in sheets.iterdir()) == ["a.png", "b-2.png", "b.png", "c.png"]
+    with Image.open(sheets / "a.png") as sheet:
+        assert sheet.width > 300
+
+
+def test_settings_reach_the_search(folder, photos):
+    photo = photos / "b.jpg"
+    with_prefix = run("caption", photo, "--prefix", "Two dogs", "--model", folder).stdout
+    assert with_prefix.split("\t")[1].startswith("Two dogs")
+    drawn = [
+        run("caption", photo, "--sample", "--seed", seed, "--model", folder).stdout
+        for seed in (1, 1, 2)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    short = run("caption", photo, "--max-length", 2, "--json", "--model", folder)
+    assert len(json.loads(short.stdout)["words"]) <= 2
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["caption"], "Name at least one photograph"),
+        (["caption", "nowhere.jpg"], "nowhere.jpg"),
+        (["caption", "{photo}", "--beams", "0"], "Beams must be at least 1"),
+        (["caption", "{photo}", "--device", "tpu9"], "tpu9"),
+        (["caption", "{photo}", "--dtype", "int3"], "int3"),
+        (["caption", "{photo}", "--model", "nowhere"], "nowhere"),
+        (["caption", "{photo}", "--max-length", "500"], "--max-length"),
+        (["caption", "{photo}", "--batch-size", "0"], "--batch-size"),
+        (["caption", "{photo}", "--beams", "many"], "--beams"),
+        (["caption", "{photo}", "--alternatives", "9"], "beam"),
+        (["info", "--model", "nowhere"], "nowhere"),
+        (["no-such-command"], "no-such-command"),
+    ],
+)
+def test_a_mistake_is_a_sentence(folder, photos, arguments, sentence):
+    arguments = [a.replace("{photo}", str(photos / "b.jpg")) for a in arguments]
+    if "--model" not in arguments and arguments[0] != "no-such-command":
+        arguments += ["--model", str(folder)]
+    done = run(*arguments)
+    assert done.returncode in (1, 2)
+    assert sentence in done.stderr and "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_odd_file_names_come_out_as_they_are(folder, photos):
+    names = ["tab\there.jpg", "ünïcode 猫.jpg", "new'quote\".jpg", "-dash.jpg"]
+    for name in names:
+        (photos / name).write_bytes((photos / "b.jpg").read_bytes())
+    done = run("caption", photos, "--json", "--model", folder)
+    files = {json.loads(line)["file"] for line in done.stdout.splitlines()}
+    assert {str(photos / name) for name in names} <= files
+
+
+def test_a_closed_pipe_is_quiet(folder, photos):
+    command = f"{sys.executable} -m captioner.cli caption {photos} --model {folder} | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert len(done.stdout.splitlines()) == 1 and "Traceback" not in done.stderr
+
+
+def test_info_says_what_it_is(folder):
+    done = run("info", "--model", folder)
+    assert done.returncode == 0
+    for word in ("tiny 1", "million parameters", "patch grid", "cores", "trained on"):
+        assert word in done.stdout
+    data = json.loads(run("info", "--json", "--model", folder).stdout)
+    assert data["parameters"] > 0 and data["machine"]["cores"] >= 1
+
+
+def test_help_shows_examples():
+    for command in ("caption", "info", "score"):
+        done = run(command, "--help")
+        assert done.returncode == 0 and f"captioner {command}" in done.stdout
+
+
+def test_the_samples_are_photographs_of_an_installed_package():
+    pytest.importorskip("skimage")
+    assert len(sample_photos()) >= 5

@@ -1,0 +1,84 @@
+"""The README's commands and code run as they stand."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from captioner.samples import sample_photos
+
+from .conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for block in blocks("sh")
+    for line in block.splitlines()
+    if line.startswith("captioner ")
+]
+
+
+@pytest.fixture(scope="module")
+def place(builtin, tmp_path_factory):
+    """A folder with what the README's commands name."""
+    pytest.importorskip("skimage")
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "photos").mkdir()
+    for number, name in enumerate(("chelsea.png", "coffee.png")):
+        source = next(p for p in sample_photos() if p.name == name)
+        shutil.copy(source, folder / "photos" / f"{number}.png")
+        shutil.copy(source, folder / ("photo.jpg", "other.png")[number])
+    images = [{"id": i, "file_name": f"{i}.png"} for i in range(2)]
+    annotations = [
+        {"id": 0, "image_id": 0, "caption": "A cat looks up."},
+        {"id": 1, "image_id": 1, "caption": "A cup of coffee on a table."},
+    ]
+    (folder / "captions.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    results = [{"image_id": i, "caption": "A cat on a table."} for i in range(2)]
+    (folder / "results.json").write_text(json.dumps(results))
+    return folder
+
+
+def test_the_readme_has_commands():
+    assert len(COMMANDS) >= 10
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_runs(place, command):
+    done = subprocess.run(
+        f"{shlex.quote(sys.executable)} -m captioner.cli {command.removeprefix('captioner ')}",
+        shell=True, cwd=place, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    if ">" not in command:
+        assert done.stdout.strip()
+
+
+def test_the_python_runs(place, monkeypatch):
+    monkeypatch.chdir(place)
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})
+    assert (place / "all-words.png").exists()
+
+
+def test_make_targets_and_files_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", README, flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+    for name in re.findall(r"`((?:docs|captioner)/[\w./-]+)`", README):
+        assert (ROOT / name).exists(), name
+
+
+def test_nothing_is_left_to_fill_in():
+    assert not re.findall(r"@[A-Z]+@", README)

@@ -1,0 +1,165 @@
+"""The training loop on a few coloured squares: it learns, resumes to the same bits, and refuses."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captioner.captioner import load
+from captioner.errors import DataError
+from train.__main__ import main
+from train.data import load_all, load_examples, swap_sides
+from train.loop import IGNORE, Trainer, _pad
+from train.recipe import Recipe
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 60, 220), "grey": (128,) * 3}
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory):
+    """Eight photos of four colours, two captions each, in COCO captions format."""
+    folder = tmp_path_factory.mktemp("squares")
+    images, annotations = [], []
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        name = list(COLOURS)[i % 4]
+        noise = rng.integers(-20, 20, (48, 64, 3))
+        pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        images.append({"id": i, "file_name": f"{i}.png", "width": 64, "height": 48})
+        for k, text in enumerate((f"A {name} square .", f"a {name} wall on the left")):
+            annotations.append({"id": 2 * i + k, "image_id": i, "caption": text})
+    path = folder / "captions.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    (folder / "text.txt").write_text("a red square on a green wall\n" * 40)
+    return folder
+
+
+def recipe(**changes):
+    return Recipe.build(
+        {
+            "encoder": "tf_efficientnet_lite0", "encoder_weights": "none", "size": 64,
+            "trunk_stages": 3, "views": 3, "vocab_size": 300, "width": 32, "layers": 1, "heads": 2,
+            "text_steps": 2, "text_batch": 16, "epochs": 3, "batch_photos": 4,
+            "captions_per_photo": 2, "unfreeze_epoch": 1, "scst_epochs": 1, "warmup": 2,
+            "sample_photos": 1, "dtype": "float32", "beams": 2, "max_length": 8, "lr": 5e-3,
+            **changes,
+        }
+    )  # fmt: skip
+
+
+def trainer(squares, folder, **changes):
+    examples = load_examples(squares, squares / "captions.json")
+    return Trainer(
+        recipe(**changes), folder, examples, {"squares": examples}, [squares / "text.txt"]
+    )
+
+
+def test_the_loop_learns_the_squares(squares, tmp_path):
+    run = trainer(squares, tmp_path / "run", epochs=40, views=1, scst_epochs=0, ema=0.9, dropout=0)
+    run.run()
+    assert run.progress["log"][-1]["squares"]["CIDEr-D"] > 3
+    model = load(tmp_path / "run" / "best", device="cpu", dtype="float32")
+    for i, colour in enumerate(COLOURS):
+        assert colour in model.caption(squares / f"{i}.png").text
+    assert list((tmp_path / "run" / "samples").glob("*/0.png"))
+
+
+def test_a_broken_run_resumes_to_the_same_bits(squares, tmp_path, monkeypatch):
+    whole = trainer(squares, tmp_path / "whole")
+    whole.run()
+    broken = trainer(squares, tmp_path / "broken")
+    keep, steps = Trainer._average, iter(range(100))
+
+    def interrupt(self, step):
+        keep(self, step)
+        if next(steps) == 6:  # in the middle of an epoch of stage 2
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_average", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    monkeypatch.setattr(Trainer, "_average", keep)
+    torch.manual_seed(99)
+    again = trainer(squares, tmp_path / "broken")
+    again.run()
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+    assert whole.progress["log"] == again.progress["log"]
+
+
+def test_a_damaged_state_is_passed_over(squares, tmp_path, capsys):
+    run = trainer(squares, tmp_path / "run", scst_epochs=0, text_steps=0)
+    run.run()
+    state = tmp_path / "run" / "state.safetensors"
+    assert (tmp_path / "run" / "state.previous.safetensors").exists()
+    state.write_bytes(state.read_bytes()[:1000])
+    trainer(squares, tmp_path / "run", scst_epochs=0, text_steps=0).run()
+    assert "damaged" in capsys.readouterr().out
+
+
+def test_the_trunk_does_not_move_and_the_head_does(squares, tmp_path):
+    run = trainer(squares, tmp_path / "run", text_steps=0, scst_epochs=0, encoder_lr=1e-2)
+    before = {k: v.clone() for k, v in run.model.encoder.state_dict().items()}
+    run.run()
+    after = run.model.encoder.state_dict()
+    trunk = {k for k, v in before.items() if torch.equal(v, after[k])}
+    assert "backbone.conv_stem.weight" in trunk and "backbone.conv_head.weight" not in trunk
+
+
+def test_the_command_trains_and_can_be_asked_again(squares, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = [
+        "--recipe", "builtin", "--out", out, "--images", squares, "--annotations",
+        squares / "captions.json", "--val", "squares", squares, squares / "captions.json",
+    ]  # fmt: skip
+    for key, value in recipe(text_steps=0, epochs=1, scst_epochs=0).to_dict().items():
+        words += ["--set", f"{key}={value}"]
+    assert main([str(w) for w in words]) == 0
+    assert main([str(w) for w in words]) == 0
+    assert "resumed" in capsys.readouterr().out
+    assert (out / "best" / "model.safetensors").is_file()
+    assert json.loads((out / "recipe.json").read_text())["epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["--set", "epoch=3"], "epoch"),
+        (["--set", "epochs=many"], "epochs"),
+        (["--recipe", "nothing"], "builtin"),
+        (["--annotations", "{dir}/captions.json"], "pairs"),
+    ],
+)
+def test_mistakes_are_sentences(squares, tmp_path, capsys, words, sentence):
+    words = [w.replace("{dir}", str(squares)) for w in words]
+    base = ["--images", str(squares), "--annotations", str(squares / "captions.json")]
+    assert main([*base, "--out", str(tmp_path / "o"), *words]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"images": 3}', '{"images": [], "annotations": []}'])
+def test_a_file_that_is_not_captions_is_refused(tmp_path, text):
+    path = tmp_path / "captions.json"
+    path.write_text(text)
+    with pytest.raises(DataError):
+        load_all([tmp_path], [path])
+
+
+def test_missing_photos_are_counted(squares, tmp_path):
+    with pytest.raises(DataError, match=r"8 of 8 photographs.*0\.png"):
+        load_examples(tmp_path, squares / "captions.json")
+
+
+def test_a_mirrored_photo_swaps_left_and_right():
+    assert (
+        swap_sides("Left dog, right of the leftmost man") == "Right dog, left of the leftmost man"
+    )
+
+
+def test_padding_keeps_begin_and_end():
+    inputs, targets = _pad([[5, 6], [], [7, 8, 9, 10]], 3)
+    assert inputs.tolist() == [[1, 5, 6, 0], [0, 0, 0, 0], [1, 7, 8, 9]]
+    assert targets.tolist() == [[5, 6, 2, IGNORE], [IGNORE] * 4, [7, 8, 9, 10]]
