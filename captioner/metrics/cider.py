@@ -230,6 +230,8 @@ class CiderD:
         """
         images = _image_indices(len(candidates), indices, self.ngrams.images)
         captions = prepare_candidates(candidates, tokenize=self.tokenize)
+        if ended is not None and self.end_token is None:
+            raise DataError("`ended` means something only with an end token: give `end_token`.")
         if self.end_token is not None:
             finished = np.ones(len(captions), bool) if ended is None else np.asarray(ended, bool)
             if len(finished) != len(captions):

@@ -71,6 +71,7 @@ def write_report(
                 f"<span class=path>{escape(refs.path.name)}</span>"
             ),
             tiles="".join(_tile(*item, first=item[0] == name) for item in scores.metrics.items()),
+            interval_note=_INTERVAL_NOTE if metric.low is not None else "",
             compared=compared,
             name=escape(name),
             histogram=_histogram(100 * metric.per_image, 100 * metric.value, name),
@@ -331,6 +332,11 @@ code { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
 @media print { article { break-inside: avoid; } }
 """
 
+_INTERVAL_NOTE = (
+    " The range under a score is its 95% bootstrap interval over the photos: how far it would move "
+    "with other photos of the same kind."
+)
+
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -345,8 +351,7 @@ _PAGE = """<!doctype html>
 <h1>{title}</h1>
 <p class=sub>{subtitle}</p>
 <div class=tiles>{tiles}</div>
-<p class=under>Scores times 100, as papers print them. The range under a score is its 95% bootstrap
-interval over the photos.</p>
+<p class=under>Scores times 100, as papers print them.{interval_note}</p>
 </header>
 {compared}
 <section>

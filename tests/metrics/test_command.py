@@ -242,6 +242,7 @@ def test_the_report_needs_no_photos_and_no_intervals(run, tmp_path: Path) -> Non
     page = (tmp_path / "page.html").read_text()
     assert "<img" not in page
     assert "--images DIR" in page
+    assert "bootstrap interval" not in page
     best, worst = page.split("Worst captions")
     assert best.count("<article>") == worst.count("<article>") == 4
 
