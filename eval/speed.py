@@ -67,7 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(files: list[Path], options: argparse.Namespace) -> dict[str, Any]:
-    seconds, peak = zip(*(_one_photo(files[0], options) for _ in range(options.rounds)), strict=True)
+    runs = [_one_photo(files[0], options) for _ in range(options.rounds)]
+    seconds, peak = zip(*runs, strict=True)
     model = load(options.model, device=options.device, dtype=options.dtype)
     search = model.search(beams=options.beams)
     many = [files[i % len(files)] for i in range(options.photos)]

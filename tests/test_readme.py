@@ -44,7 +44,8 @@ def place(builtin, tmp_path_factory):
         {"id": 0, "image_id": 0, "caption": "A cat looks up."},
         {"id": 1, "image_id": 1, "caption": "A cup of coffee on a table."},
     ]
-    (folder / "captions.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    content = {"images": images, "annotations": annotations}
+    (folder / "captions.json").write_text(json.dumps(content))
     results = [{"image_id": i, "caption": "A cat on a table."} for i in range(2)]
     (folder / "results.json").write_text(json.dumps(results))
     return folder

@@ -1,0 +1,70 @@
+"""Put a trained model into the package, with its scores.
+
+    python -m train.release runs/builtin/best --name captioner-lite2 --version 1 \\
+        --trained-on "Flickr8k train (6,000 photos), ..." \\
+        --scores "Flickr8k validation" runs/eval-flickr8k/scores.json --card card.md
+
+The card is a text with places such as {Flickr8k validation/CIDEr-D}, which the scores fill.
+"""
+
+import argparse
+import dataclasses
+import json
+import re
+import sys
+from pathlib import Path
+
+from captioner.captioner import BUILTIN
+from captioner.errors import CaptionerError, DataError
+from captioner.model import CaptionModel
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.release",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--version", required=True)
+    parser.add_argument("--trained-on", required=True)
+    parser.add_argument("--scores", nargs=2, action="append", default=[], metavar=("DATA", "FILE"))
+    parser.add_argument("--card", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=BUILTIN)
+    options = parser.parse_args(arguments)
+    try:
+        scores = {data: _scores(Path(file)) for data, file in options.scores}
+        model = CaptionModel.load(options.model)
+        about = {
+            "name": options.name,
+            "version": options.version,
+            "trained_on": options.trained_on,
+            "scores": scores,
+        }
+        model.config = dataclasses.replace(model.config, about=about)
+        model.save(options.out, card=_fill(options.card.read_text(encoding="utf-8"), scores))
+    except CaptionerError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _scores(path: Path) -> dict[str, float]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return {name: round(metric["value"], 3) for name, metric in content["metrics"].items()}
+
+
+def _fill(card: str, scores: dict[str, dict[str, float]]) -> str:
+    def value(match: re.Match[str]) -> str:
+        data, _, metric = match.group(1).rpartition("/")
+        try:
+            return f"{scores[data][metric]:.3f}"
+        except KeyError:
+            raise DataError(f"The card asks for {match.group(1)!r}, which was not given.") from None
+
+    return re.sub(r"\{([^{}\n]+/[^{}\n]+)\}", value, card)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
