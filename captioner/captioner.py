@@ -250,25 +250,29 @@ class Captioner:
                     looks[i][rank] = w.numpy()
         captions = []
         for photo, row, maps in zip(photos, found, looks, strict=True):
-            first, *others = [self._caption(photo, h, w) for h, w in zip(row, maps, strict=True)]
+            first, *others = [
+                finish(self.model, photo, h, w) for h, w in zip(row, maps, strict=True)
+            ]
             first.alternatives.extend(others)
             captions.append(first)
         return captions
 
-    def _caption(self, photo: Photo, found: Hypothesis, weights: np.ndarray | None) -> Caption:
-        tokenizer = self.model.tokenizer
-        spans = tokenizer.words(found.ids)
-        maps: Sequence[np.ndarray | None] = [None] * len(spans)
-        if weights is not None:
-            maps = word_maps(weights, spans, self.model.grid, self.model.config.combine)
-        words = [
-            Word(s.text, math.exp(sum(found.logprobs[s.start : s.stop])), m)
-            for s, m in zip(spans, maps, strict=True)
-        ]
-        confidence = math.exp(sum(found.logprobs) / len(found.logprobs))
-        return Caption(
-            tokenizer.sentence(found.ids), confidence, words, score=found.score, photo=photo
-        )
+
+def finish(
+    model: CaptionModel, photo: Photo, found: Hypothesis, weights: np.ndarray | None
+) -> Caption:
+    """A hypothesis as a Caption; weights (L, H, T, N) of the second look, None for no heatmaps."""
+    spans = model.tokenizer.words(found.ids)
+    maps: Sequence[np.ndarray | None] = [None] * len(spans)
+    if weights is not None:
+        maps = word_maps(weights, spans, model.grid, model.config.combine)
+    words = [
+        Word(s.text, math.exp(sum(found.logprobs[s.start : s.stop])), m)
+        for s, m in zip(spans, maps, strict=True)
+    ]
+    confidence = math.exp(sum(found.logprobs) / len(found.logprobs))
+    text = model.tokenizer.sentence(found.ids)
+    return Caption(text, confidence, words, score=found.score, photo=photo)
 
 
 class BannedWords:

@@ -15,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -123,20 +124,17 @@ def _one_photo(file: Path, options: argparse.Namespace) -> tuple[float, float]:
         if value := getattr(options, name):
             command += [f"--{name}", str(value)]
     began = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        _, error = process.communicate() if not hasattr(os, "wait4") else (None, None)
-        if hasattr(os, "wait4"):
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            assert process.stderr is not None
-            error = process.stderr.read()
-            # Linux counts in KiB, macOS in bytes.
-            peak = usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
-        else:
-            peak = float("nan")
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        # wait4 gives the memory of this one process; Linux counts in KiB, macOS in bytes.
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        error = errors.read().decode(errors="replace").strip()
     if process.returncode:
-        raise CaptionerError(f"captioner caption {file} failed: {error.decode().strip()}")
-    return time.perf_counter() - began, peak
+        raise CaptionerError(f"captioner caption {file} failed: {error}")
+    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch import Tensor
 from captioner.decoder import DecoderConfig
 from captioner.encoder import EncoderConfig, fold_batch_norm
 from captioner.errors import DataError
-from captioner.generation import Search
+from captioner.generation import Hypothesis, Search
 from captioner.metrics import CiderD, score
 from captioner.model import CaptionModel, ModelConfig
 from captioner.tokenizer import BOS, EOS, PAD, CaptionTokenizer, clean_caption
@@ -285,14 +285,15 @@ class Trainer:
         figures = {}
         for name, examples in self.validation.items():
             chosen = examples[: self.recipe.val_photos]
-            captions, ids = self._write(self.val_caches[name], len(chosen))
+            found = self._write(self.val_caches[name], len(chosen))
+            captions = [self.tokenizer.sentence(h.ids) for h in found]
             references = [list(e.captions) for e in chosen]
             result = score(captions, references, metrics=("CIDEr-D", "BLEU-4"), bootstrap=0)
             figures[name] = {m: round(result[m].value, 4) for m in ("CIDEr-D", "BLEU-4")}
             if self.recipe.sample_photos:
                 at = self.folder / "samples" / f"{stage}-{epoch:04.1f}-{name}"
                 count = self.recipe.sample_photos
-                write_samples(at, self.model, chosen[:count], ids[:count])
+                write_samples(at, self.model, chosen[:count], found[:count])
         mean = float(np.mean([f["CIDEr-D"] for f in figures.values()])) if figures else 0.0
         self.progress["log"].append({"stage": stage, "epoch": epoch, **figures})
         text = "  ".join(f"{n}: CIDEr-D {f['CIDEr-D']:.4f}" for n, f in figures.items())
@@ -304,15 +305,14 @@ class Trainer:
         self.model.load_state_dict(kept)
 
     @torch.inference_mode()
-    def _write(self, cache: FeatureCache, count: int) -> tuple[list[str], list[tuple[int, ...]]]:
-        captions, ids = [], []
+    def _write(self, cache: FeatureCache, count: int) -> list[Hypothesis]:
+        """The best caption of each of the first `count` photos of a cache."""
+        best = []
         for start in range(0, count, 64):
             part = cache.read(0, range(start, min(start + 64, count))).float()
             memory = self.model.memory_of(self.model.encoder.features(part).features)
-            for found in self.model.write(memory):
-                captions.append(self.tokenizer.sentence(found[0].ids))
-                ids.append(found[0].ids)
-        return captions, ids
+            best += [found[0] for found in self.model.write(memory)]
+        return best
 
     def _save_model(self, folder: Path) -> None:
         about = {"name": self.recipe.name, "validation": self.progress["log"][-1:]}
