@@ -5,21 +5,24 @@ and then removes a list of punctuation tokens. `ptb_tokenize` gives the same tok
 below were found by asking that tokenizer, not by reading it: docs/scoring-tokenizer.md says how,
 and what is known to differ.
 
-The tokenizer is a longest-match scanner: at each position every rule is tried, the one that
-reaches farthest wins (what it only looks at counts), and of equals the first.
+That tokenizer is a longest-match scanner: at each position every rule is tried, the one that
+reaches farthest wins (what it only looks at counts too), and of equals the first. So is this one.
 """
 
 from __future__ import annotations
 
 import re
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from captioner.metrics import ptb_words as words
 
 PUNCTUATION = frozenset(
-    ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-"]
-    + [".", "?", "!", ",", ":", "-", "--", "...", ";"]
+    {"''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-"}
+    | {".", "?", "!", ",", ":", "-", "--", "...", ";"}
 )
 """Tokens that the evaluation removes. Its brackets never match: the tokens are lower case."""
 
@@ -28,148 +31,203 @@ def ptb_tokenize(captions: Sequence[str]) -> list[str]:
     """Tokenize captions as `pycocoevalcap.tokenizer.ptbtokenizer.PTBTokenizer().tokenize` does.
 
     Returns for each caption its lower-case tokens joined by one space, punctuation removed.
+
+    As there, the captions are lines of one text, so a last "plan B." keeps its full stop or not
+    by how the next caption begins. Unlike there, a caption that holds another line break than
+    "\\n" does not shift all that follow: its first line alone counts, for it alone.
     """
-    known = _KNOWN_CHUNKS
+    known = _chunks
     out = []
     for at, caption in enumerate(captions):
-        caption = caption.replace("\n", " ")
-        if _looks_beyond_spaces(caption):
-            following = "".join("\n" + c.replace("\n", " ") for c in captions[at + 1 : at + 9])
-            out.append(" ".join(_scan(caption + following[:80])))
-            continue
         try:
             tokens = [known[chunk] for chunk in caption.split(" ")]
         except KeyError:
-            tokens = [_chunk_tokens(chunk) for chunk in caption.split(" ")]
+            caption = caption.replace("\n", " ")
+            if _looks_beyond_spaces(caption):
+                following = "".join("\n" + c.replace("\n", " ") for c in captions[at + 1 : at + 9])
+                tokens = _scan(caption + following[:80])
+            else:
+                tokens = [_chunk_tokens(chunk) for chunk in caption.split(" ")]
         out.append(" ".join(filter(None, tokens)))
     return out
 
 
-def _any_case(listed: str) -> str:
+def _any_of(listed: str) -> str:
+    """A pattern for one of the words listed, in any case."""
     return "(?i:" + "|".join(sorted(listed.split(), key=len, reverse=True)) + ")"
 
 
-# Nearly all captions can be cut at their spaces and the pieces looked up. The exceptions are what
-# tokens with a space in them ("2 1/2", phone numbers, <tags with attributes>) and rules that
-# look past one ("No. 5", "plan B. The") begin with, and blanks of other kinds.
+# Nearly all captions can be cut at their spaces and the chunks looked up. The exceptions are what
+# a token with a space in it ("2 1/2", a phone number, a <tag with attributes>) and a rule that
+# looks past one ("No. 5", "plan B. The") can begin with, and blanks of other kinds.
+_OTHER_BLANKS = r"[\x00-\x1f\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f\u3000]"
+_LAST_WORDS = rf"(?<![A-Za-z])[A-Za-z]\.|{_any_of(words.ABBREVIATIONS_BEFORE_DIGITS)}\."
 _looks_beyond_spaces = re.compile(
-    r"[0-9)] [0-9(]|\.[ ]+[0-9]|<|(?<![A-Za-z])[A-Za-z]\.(?: |\Z)"
-    rf"|{_any_case(words.ABBREVIATIONS_BEFORE_DIGITS)}\.\Z"
-    "|[\x00-\x1f\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f\u3000]"
+    r"[0-9)\u0660-\uffff] [0-9(\u0660-\uffff]|\. +[0-9\u0660-\uffff]|<"
+    rf"|(?<![A-Za-z])[A-Za-z]\. |(?:{_LAST_WORDS})\Z|{_OTHER_BLANKS}"
 ).search
+_may_look_beyond = re.compile(
+    rf"[0-9(\u0660-\uffff]|[^<]*<|.*(?:{_LAST_WORDS})\Z|.*{_OTHER_BLANKS}"
+).match
 
-_KNOWN_CHUNKS: dict[str, str] = {}
-_MOST_KNOWN_CHUNKS = 500_000
+_chunks: dict[str, str] = {}  # chunks that are the same everywhere
+_other_chunks: dict[str, str] = {}  # chunks that are the same unless the caption looks beyond
+_MOST_CHUNKS = 500_000
 
 
 def _chunk_tokens(chunk: str) -> str:
-    tokens = _KNOWN_CHUNKS.get(chunk)
+    """The tokens of what stands between two spaces; remembered, since most chunks come again."""
+    tokens = _chunks.get(chunk)
+    if tokens is None:
+        tokens = _other_chunks.get(chunk)
     if tokens is None:
         tokens = " ".join(_scan(chunk + " "))
-        if len(_KNOWN_CHUNKS) < _MOST_KNOWN_CHUNKS:
-            _KNOWN_CHUNKS[chunk] = tokens
+        memory = _other_chunks if _may_look_beyond(chunk) else _chunks
+        if len(memory) < _MOST_CHUNKS:
+            memory[chunk] = tokens
     return tokens
 
 
 def _scan(text: str) -> list[str]:
-    """All tokens of a text up to its first line break, punctuation removed."""
+    """The tokens of a text up to its first line break, punctuation removed."""
+    shadow = text
     if not text.isascii():
-        text = "".join(
-            c if c <= "\uffff" else c.encode("utf-16-be").decode("utf-16-be", "surrogatepass")
-            for c in text
-        )
+        if _astral(text):
+            text = "".join(map(chr, array("H", text.encode("utf-16", "surrogatepass")[2:])))
+        shadow = text.translate(_shadows)
     tokens = [""]
     at, end = 0, len(text)
     while at < end:
         best, reach = None, at
-        for rule in _rules_for(text[at]):
-            match = rule.match(text, at)
+        for rule in _rules_for(shadow[at]):
+            match = rule.match(shadow, at)
             if match and match.end() > reach:
                 best, found, reach = rule, match, match.end()
-        if best is None:
-            if text[at] in "\n\r\x0b\x0c\u2028\u2029":
-                break
-            at += 1
-            continue
-        group = 1 if best.looks_ahead else 0
-        at = max(found.end(group), at + 1)
-        tokens += best.tokens(found.group(group))
-    tokens[-1] = tokens[-1].rstrip()
-    return [t for t in tokens if t and t not in PUNCTUATION]
+        if best is not None:
+            token_end = found.end(best.group)
+            tokens += best.tokens(text[at:token_end])
+            at = token_end
+        elif text[at] in "\n\r\x0b\x0c\u2028\u2029":
+            break
+        else:
+            blanks = _blanks(text, at)
+            at = blanks.end() if blanks else at + 1
+    tokens[-1] = tokens[-1].rstrip()  # as pycocoevalcap does to each line
+    return [_whole(t) for t in tokens if t and t not in PUNCTUATION]
 
 
-# Character classes, as the inside of [...]
+# Java sees UTF-16, where a character beyond U+FFFF is two units that belong to no class.
+_astral = re.compile("[\U00010000-\U0010ffff]").search
+_blanks = re.compile("[ \t\xa0\u2000-\u200a\u3000]+").match
 
 
-def _char_class(ranges: str) -> str:
-    out = []
-    for part in ranges.split():
-        first, _, last = part.partition("-")
-        out.append(f"\\u{int(first, 16):04x}")
-        if last:
-            out.append(f"-\\u{int(last, 16):04x}")
-    return "".join(out)
+def _whole(token: str) -> str:
+    """The token with surrogate pairs made characters again, and halves of them what Java prints."""
+    if token.isascii():
+        return token
+    units = token.encode("utf-16", "surrogatepass")
+    return units.decode("utf-16", "replace").replace("\ufffd", "?") if _half(token) else token
 
 
-LET = _char_class(words.LETTERS)
-MARK = _char_class(words.MARKS)
-DIG = _char_class(words.DIGITS) + "0-9"
-SYM = _char_class(words.SYMBOLS)
-ENT = "&(?i:[aeiou](?:acute|grave|uml));"
-WC = f"(?:[{LET}{MARK}\\xad]|{ENT})"
-WCD = f"(?:[{LET}{MARK}\\xad{DIG}]|{ENT})"
-WORD = f"{WC}{WCD}*(?:[.!?]{WC}{WCD}*)*"
-AN = f"[{LET}{DIG}]"
-APO = "(?:['’\\x92]|&(?i:apos);)"
-APOX = "(?:['’\\x92`‘‛\\x91]|&(?i:apos);)"
-ANS = f"[{LET}{DIG}\\xad]"
-HY = "[-_\\u058a\\u2010\\u2011]"
-CLITIC = f"{APO}(?:[msdMSD]|[rR][eE]|[vV][eE]|[lL][lL])"
-NOT = f"[nN]{APOX}[tT]"
-NUM = f"(?:[{DIG}]*(?:[.,:\\xad\\u066b\\u066c][{DIG}]+)+|[{DIG}]+)"
-DPRE = f"(?:[dDoOlL]{APOX}{AN})?"
-THING = f"{DPRE}{AN}+(?:{HY}{DPRE}{AN}+)*"
-HACRO = "[A-Za-z](?:\\.[A-Za-z])+\\."
-HTHING = f"[A-Za-z0-9][A-Za-z0-9.,\\xad]*(?:-(?:[A-Za-z0-9\\xad]+|{HACRO}))+"
-ACRO = "[A-Za-z](?:\\.[A-Za-z])*\\."
+_half = re.compile("[\ud800-\udfff]").search
 
 
-ABBR = (
-    f"(?:{_any_case(words.ABBREVIATIONS)}"
-    f"|(?=[A-Z]){_any_case(words.CAPITALIZED_ABBREVIATIONS)}"
-    "|[Pp]{1,2}[Tt][ey][Ss]?|(?i:(?:ph|ed)\\.d))\\."
+# Rules match a shadow of the text, in which one character stands for each class of non-ASCII
+# characters; so their patterns stay small, and compile fast.
+
+_LETTER, _MARK, _DIGIT, _SYMBOL, _NOTHING = "ª", "˂", "٣", "§", "\x01"
+
+_NAMED = (
+    "\x80\x85\x91\x92\x93\x94\x96\x97\xa0\xad\u058a\u066b\u066c\u2010\u2011\u2013\u2014\u2015"
+    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u3000\u3001"
+    "‘’‚‛“”„‟‹›«»…⁄¢£¤€₠¼½¾⅓⅔²³¹⁰⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉İıſK"
 )
-TITLE = f"(?:{_any_case(words.TITLES)}|[Mm][ft][Gg])\\."
-QUOTES = "[\x91-\x94‘’‛“”‹›«»‚„‟`]"
-SPACE = "[\\t-\\r \\x85\\xa0\\u2000-\\u200a\\u2028\\u2029\\u3000]"
-URLX = ' \\t\\n\\r\\x0c"<>|()'
-PATH = f"(?:/[^{URLX}]+[^{URLX}.!?,{{}}-])?"
-NAME = "[A-Za-z][A-Za-z0-9.:_-]*"
-VALUE = "(?:[ ]*=[ ]*(?:\"[^\"\\n]*\"|'[^'\\n]*'))?"
-EMX = URLX + "{}\\xa0"
+"""The non-ASCII characters that a rule names; all others go by their class."""
 
 
-class _Rule(NamedTuple):
-    match: Callable[[str, int], re.Match[str] | None]
-    begins: Callable[[str], re.Match[str] | None]
-    looks_ahead: bool
-    tokens: Callable[[str], list[str]]
+class _Shadows(dict[int, str]):
+    """For `str.translate`: the character that stands for each code point, found when asked."""
+
+    def __init__(self) -> None:
+        super().__init__((code, chr(code)) for code in [*range(128), *map(ord, _NAMED)])
+        self._ranges: list[tuple[int, int, str]] = []
+        for listed, shadow in (
+            (words.LETTERS, _LETTER),
+            (words.MARKS, _MARK),
+            (words.DIGITS, _DIGIT),
+            (words.SYMBOLS, _SYMBOL),
+        ):
+            for part in listed.split():
+                first, _, last = part.partition("-")
+                self._ranges.append((int(first, 16), int(last or first, 16), shadow))
+        self._ranges.sort()
+
+    def __missing__(self, code: int) -> str:
+        first, last, shadow = self._ranges[bisect_right(self._ranges, (code, 0x110000, "")) - 1]
+        self[code] = shadow = shadow if first <= code <= last else _NOTHING
+        return shadow
 
 
-def _rule(begins: str, pattern: str, tokens: Callable[[str], list[str]]) -> _Rule:
-    compiled = re.compile(pattern)
-    return _Rule(compiled.match, re.compile(f"[{begins}]").match, compiled.groups > 0, tokens)
+_shadows = _Shadows()
 
 
-def _keep(text: str) -> list[str]:
-    return [_lower(text).replace(" ", "\xa0").replace("(", "-lrb-").replace(")", "-rrb-")]
+# What rules make of the text they matched
+
+
+def _lower(text: str) -> str:
+    """Lower case as Java makes it: a sigma is a final one where no letter follows in the word."""
+    if "Σ" in text:
+        text = "".join(
+            "σ" if c == "Σ" and _cased(_rest_of_word(text, at + 1)) else c
+            for at, c in enumerate(text)
+        )
+    return text.lower()
+
+
+_LETTERS_ONLY = r"[^\W\d_]"
+_word_goes_on = re.compile(
+    rf"(?:\w|(?<={_LETTERS_ONLY})[-'\".\xad\u2010-\u2015\u2027](?={_LETTERS_ONLY}))*"
+)
+
+
+def _cased(text: str) -> bool:
+    return text.lower() != text.upper()
+
+
+def _rest_of_word(text: str, start: int) -> str:
+    match = _word_goes_on.match(text, start)
+    return match[0] if match else ""
+
+
+def _plain(text: str) -> list[str]:
+    return [_lower(text)]
+
+
+def _word(text: str) -> list[str]:
+    """A word may hold soft hyphens, which go, and "&amp;"; nothing but soft hyphens is a hyphen."""
+    return [_lower(_ampersands("&", text).replace("\xad", "")) or "-"]
+
+
+_ampersands = re.compile("&amp;", re.IGNORECASE).sub
+
+
+def _spaced(text: str) -> list[str]:
+    """Spaces in a token become no-break spaces, parentheses their names."""
+    text = text.replace(" ", "\xa0").replace("(", "-lrb-").replace(")", "-rrb-")
+    return [_lower(text)]
+
+
+def _tag(text: str) -> list[str]:
+    return [_lower(text.replace(" ", "\xa0"))]
 
 
 def _clitic(text: str) -> list[str]:
-    return [_lower(_APOX.sub("`", _APOS.sub("'", text)))]
+    """Curly apostrophes are made straight in the endings that are cut off a word."""
+    text = text.replace("&apos;", "'")
+    return [_lower("".join({"’": "'", "\x92": "'"}.get(c) or _QUOTE_NAMES.get(c, c) for c in text))]
 
 
-_PLAIN_QUOTES = {
+_QUOTE_NAMES = {
     **dict.fromkeys("‘‛‹\x91", "`"),
     **dict.fromkeys("’›\x92", "'"),
     **dict.fromkeys("“«\x93", "``"),
@@ -178,154 +236,199 @@ _PLAIN_QUOTES = {
 
 
 def _quotes(text: str) -> list[str]:
-    return ["".join(_PLAIN_QUOTES.get(c, c) for c in text)]
+    return ["".join(_QUOTE_NAMES.get(c, c) for c in text)]
 
 
-def _raw(text):
-    return [_lower(text).replace(" ", "\xa0")]
-
-
-_APOS = re.compile("[’\\x92]|&apos;")
-_APOX = re.compile("[‘‛\\x91]")
-
-
-def _lower(text: str) -> str:
-    return text.lower()
-
-
-def _word(text: str) -> list[str]:
-    text = re.sub("&[aA][mM][pP];", "&", text)
-    return [t for t in _keep(text.replace("\xad", "")) if t] or ["-"]
+def _split(text: str) -> list[str]:
+    return [_lower(text[:3]), _lower(text[3:])]
 
 
 def _as(*tokens: str) -> Callable[[str], list[str]]:
     return lambda text: list(tokens)
 
 
-def _split(text: str) -> list[str]:
-    at = words.SPLIT_WORDS[text.lower()]
-    return [text[:at].lower(), text[at:].lower()]
+_removed = _as("-")  # punctuation of any kind: what it is called makes no difference
+
+_NAMES = {
+    **{"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"},
+    **{"€": "$", "¤": "$", "₠": "$", "\x80": "$", "¢": "cents", "£": "#"},
+    **{"¼": "1/4", "½": "1/2", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"},
+}
 
 
-_none = _as()
-
-_RULES: list[_Rule] = [
-    _rule(
-        "<", f"<(?:/?{NAME}|{NAME}(?:[ ]+{NAME}{VALUE})*[ ]*/?|[!?][A-Za-z-][^>\\r\\n]*)[ ]*>", _raw
-    ),
-    _rule("<A-Za-z0-9", f"<?[A-Za-z0-9][^{EMX}]*@(?:[^{EMX}.]+\\.)*[^{EMX}.]+>?", _raw),
-    _rule("&", "&(?:[aA][mM][pP];)?", _as("&")),
-    _rule("&", "&[lL][tT];", _as("<")),
-    _rule("&", "&[gG][tT];", _as(">")),
-    _rule("&", "&(?i:nbsp);", _none),
-    _rule("&", "&(?:(?i:mdash|ndash|md)|quot|apos);", _none),
-    _rule("&", "&(?i:ht|tl|ur|lr|qc|ql|qr|odq|cdq|#[0-9]+|quot|apos);", _keep),
-    _rule("A-Za-z", _any_case(" ".join(words.SPLIT_WORDS)), _split),
-    _rule(f"{LET}{MARK}\\xad&", WORD, _word),
-    _rule("A-Za-z", f"({ABBR})[\\s\\S]{{0,2}}", _keep),
-    _rule(f"{LET}{MARK}\\xad&", f"({WORD}){CLITIC}", _word),
-    _rule("A-Za-z\\xad", f"([A-Za-z\\xad]*[A-MO-Za-mo-z]\\xad*){NOT}", _word),
-    _rule("nN", NOT, _clitic),
-    _rule("'’\\x92&", f"({CLITIC})(?:[^A-Za-z]|\\Z)", _clitic),
-    _rule("'", "('[tT])(?:[iI][sS]|[wW][aA][sS])", _keep),
-    _rule(
-        "'’\\x92&lLdDjJsSoOcC",
-        f"{APO}[nN]{APO}|[oO]{APOX}[oO]|[lLdDjJ]{APO}|[dD][uU][nN][kK][iI][nN]{APO}|[sS][oO][mM][eE][tT][hH][iI][nN]{APO}|[oO][lL]{APO}|{APO}[eE][mM]|{APO}[tT][iI][lL][lL]?|{APO}[cC][aA][uU][sS][eE]|(?i:c'mon|s'mores|c{APO}est)",
-        _keep,
-    ),
-    _rule("A-HJ-XZn", f"[A-HJ-XZn]{APOX}[{LET}]{{2}}[{LET}]*", _keep),
-    _rule("'’\\x92&", f"{APO}[2-9]0[sS]", _keep),
-    _rule("'’\\x92&", f"({APO}[0-9]{{2}})(?:{SPACE}|\\Z)", _keep),
-    _rule("'", f"(')[A-Za-z](?!{SPACE})[\\s\\S]", _none),
-    _rule("'’\\x92&", CLITIC, _clitic),
-    _rule("'’\\x92&", f"{APO}[nN]", _keep),
-    _rule(LET, f"[{LET}]+[aeiouyAEIOUY]{APOX}[aeiouA-Z][{LET}]*", _keep),
-    _rule("yY", f"([yY]{APO})[{LET}]", _keep),
-    _rule("hH", f"(?i:https?)://[^{URLX}{{}}]+[^{URLX}.!?,{{}}-]", _raw),
-    _rule("w", f"www\\.(?:[^{URLX}.!?,{{}}]+\\.)+[A-Za-z]{{2,4}}{PATH}", _raw),
-    _rule(
-        f"^{URLX}!{{}}`'$,-_",
-        f"(?:[^{URLX}!?{{}}`'$,-_]+\\.)+(?:com|net|org|edu){PATH}",
-        _raw,
-    ),
-    _rule("@", "@[A-Za-z_][A-Za-z0-9_]*", _keep),
-    _rule("#", f"#{WC}+", _keep),
-    _rule("CcFf", "[CcFf]#|[Cc]\\+\\+", _keep),
-    _rule(f"-+{DIG}.,:\\xad\\u066b\\u066c", f"[-+]?{NUM}", _word),
-    _rule("0-9", "[0-9]{1,4}[- \\xa0][0-9]{1,4}(?:\\\\?/|\\u2044)[0-9]{1,4}", _keep),
-    _rule("0-9", "[0-9]{1,4}(?:\\\\?/|\\u2044)[0-9]{1,4}", _keep),
-    _rule("0-9", "[0-9]{1,2}[-/][0-9]{1,2}[-/][0-9]{2,4}", _keep),
-    _rule(f"{LET}{DIG}\\xad", THING, _word),
-    _rule("A-Z", "[A-Z]+(?:(?:[+&]|&amp;)[A-Z]+)+", _word),
-    _rule(
-        "A-Za-z0-9",
-        r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2}",
-        _keep,
-    ),
-    _rule("A-Za-z", TITLE, _keep),
-    _rule("A-Za-z", HACRO, _keep),
-    _rule(
-        "A-Za-z",
-        f"[A-Za-z]\\.(?!{SPACE}+(?=[A-Z]){_any_case(words.SENTENCE_STARTERS)}{SPACE})",
-        _keep,
-    ),
-    _rule("A-Za-z", f"({_any_case(words.ABBREVIATIONS_BEFORE_DIGITS)}\\.)\\s?[{DIG}]", _keep),
-    _rule(f"{LET}{DIG}\\xad", f"({THING}\\.)[,;:\\u3001]", _word),
-    _rule(f"{LET}{MARK}\\xad&", f"({WORD}\\.)[,;:\\u3001]", _word),
-    _rule("A-Za-z0-9", HTHING, _word),
-    _rule(
-        f"{LET}{DIG}\\xad",
-        f"({ANS}+(?:\\.{ANS}+)*\\.{_any_case(words.FILE_ENDINGS)})(?:[.,!?]|{SPACE}|\\Z)",
-        _raw,
-    ),
-    _rule(
-        "+(0-9",
-        r"(?:\([0-9]{2,3}\)[ \xa0]?|(?:\+\+?)?(?:[0-9]{2,4}[- \xa0])?[0-9]{2,4}[- \xa0])[0-9]{3,4}[- \xa0]?[0-9]{3,5}",
-        _keep,
-    ),
-    _rule("A-Z$", "[A-Z]*\\$", _keep),
-    _rule(
-        "<>:;=",
-        r"([<>]?[:;=][-o*']?[()DdPpO\]\[{|\\@])(?:[^A-Za-z0-9]|\Z)",
-        _keep,
-    ),
-    _rule("-^x=~<>'", r"[-^x=~<>']_[-^x=~<>']", _keep),
-    _rule("!?", "[!?]+", _keep),
-    _rule(
-        "_\\\\*@#<>\\xb2\\xb3\\xb9\\u2070-\\u2089",
-        "_+|\\\\\\*|\\*+|@+|#+|<<|>>|[\\xb2\\xb3\\xb9\\u2070\\u2074-\\u2079\\u2080-\\u2089]+",
-        _keep,
-    ),
-    _rule("$%~^|/\\\\=+<>", "[$%~^|/\\\\=+<>]", _keep),
-    _rule("(", "\\(", _as("-lrb-")),
-    _rule(")", "\\)", _as("-rrb-")),
-    _rule("\\[", "\\[", _as("-lsb-")),
-    _rule("\\]", "\\]", _as("-rsb-")),
-    _rule("{", "\\{", _as("-lcb-")),
-    _rule("}", "\\}", _as("-rcb-")),
-    _rule("€¤₠\\x80", "[€¤₠\\x80]", _as("$")),
-    _rule("¢", "¢", _as("cents")),
-    _rule("£", "£", _as("#")),
-    _rule("¼", "¼", _as("1/4")),
-    _rule("½", "½", _as("1/2")),
-    _rule("¾", "¾", _as("3/4")),
-    _rule("⅓", "⅓", _as("1/3")),
-    _rule("⅔", "⅔", _as("2/3")),
-    _rule(".", "\\.\\.\\.+|\\. \\. \\.(?: \\.)*", _none),
-    _rule("'", "''", _none),
-    _rule("\\x91-\\x94‘’‛“”‹›«»‚„‟`", f"{QUOTES}{{1,2}}", _quotes),
-    _rule("(", "\\([-^x=~<>'][_.]?[-^x=~<>']\\)", _keep),
-    _rule("-", "-(?i:[lr][rcs]b)-", _keep),
-    _rule("-", "--+", lambda text: [text] if len(text) > 4 else []),
-    _rule(SYM, f"[{SYM}]", _keep),
-    _rule(MARK, f"[{MARK}]", _keep),
-]
-
-_FOR: dict[str, list[_Rule]] = {}
+def _named(text: str) -> list[str]:
+    return [_NAMES.get(text, text)]
 
 
+# The rules. First their parts: classes as the inside of [...], then pieces of patterns.
+
+_LET = f"A-Za-z{_LETTER}İıſK"
+_DIG = f"0-9{_DIGIT}"
+_WORDLIKE = f"{_LET}{_MARK}\xad"  # what can begin a word
+_ACCENT = "&(?i:[aeiou](?:acute|grave|uml));"
+_W = f"(?:[{_WORDLIKE}]|{_ACCENT})"
+_WD = f"(?:[{_WORDLIKE}{_DIG}]|{_ACCENT})"
+_WORD = f"{_W}{_WD}*(?:[.!?]{_W}{_WD}*)*"
+
+_QUOTE = "'’\x92&"  # what an apostrophe can begin with
+_APOS = "(?:['’\x92]|&(?i:apos);)"
+_APOS_LIKE = "(?:['’\x92`‘‛\x91]|&(?i:apos);)"
+_CLITIC = f"{_APOS}(?:[msdMSD]|(?i:re|ve|ll))"
+_NOT = f"[nN]{_APOS_LIKE}[tT]"
+
+_SPACE = "[\t-\r \x85\xa0\u2000-\u200a\u2028\u2029\u3000]"
+_AN = f"[{_LET}{_DIG}]"
+_PREFIX = f"(?:[dDoOlL]{_APOS_LIKE}{_AN})?"  # d'Artagnan, O'Brien, l'eau
+_COMPOUND = f"{_PREFIX}{_AN}+(?:[-_\u058a\u2010\u2011]{_PREFIX}{_AN}+)*"
+_ACRONYM = r"[A-Za-z](?:\.[A-Za-z])+\."
+_HYPHENATED = rf"[A-Za-z0-9][A-Za-z0-9.,\xad]*(?:-(?:{_ACRONYM}|[A-Za-z0-9\xad]+))+"
+_SLASHED = r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2}"
+_LETTERS_AND = "[A-Z]+(?:(?:&(?i:amp);|[+&])[A-Z]+)+"
+_FILE_STEM = rf"[{_LET}{_DIG}\xad]+(?:\.[{_LET}{_DIG}\xad]+)*"
+_NUMBER = f"[-+]?(?:[{_DIG}]*(?:[.,:\xad\u066b\u066c][{_DIG}]+)+|[{_DIG}]+)"
+_FRACTION = rf"[{_DIG}]{{1,4}}(?:\\?/|⁄)[{_DIG}]{{1,4}}"
+
+_ABBREVIATION = (
+    f"(?:{_any_of(words.ABBREVIATIONS)}"
+    f"|(?=[A-Z]){_any_of(words.CAPITALIZED_ABBREVIATIONS)}"
+    r"|[Pp]{1,2}[Tt][ey][Ss]?|(?i:(?:ph|ed)\.d))\."
+)
+_TITLE = rf"(?:{_any_of(words.TITLES)}|[Mm][ft][Gg])\."
+
+_NAME = "[A-Za-z][A-Za-z0-9.:_-]*"
+_VALUE = "(?: *= *(?:\"[^\"\n]*\"|'[^'\n]*'))?"
+_TAG = rf"<(?:/?{_NAME}|{_NAME}(?: +{_NAME}{_VALUE})* */?|[!?][A-Za-z-][^>\r\n]*) *>"
+
+_NO_URL = ' \t\n\r\x0c"<>|()'  # none of these in a web address
+_NO_MAIL = f"{_NO_URL}{{}}\xa0"
+_NO_HOST = f"{_NO_URL}!?{{}}`'$,-_"  # a range: commas to underscores, and so capitals and digits
+_PATH = f"/[^{_NO_URL}]+[^{_NO_URL}.!?,{{}}-]"
+_WWW = rf"(?i:www)\.(?:[^{_NO_URL}.!?,{{}}]+\.)"
+_HOST = rf"(?:[^{_NO_HOST}]+\.)"
+_SITE = "(?i:com|net|org|edu)"
+
+_PHONE = (
+    r"(?:\([0-9]{2,3}\)[ \xa0]?|(?:\+\+?)?(?:[0-9]{2,4}[- \xa0])?[0-9]{2,4}[- \xa0])"
+    r"[0-9]{3,4}[- \xa0]?[0-9]{3,5}"
+)
+_EYE = "[-^x=~<>']"  # of a face like ^_^
+
+
+class _Rule(NamedTuple):
+    begins: Callable[[str], re.Match[str] | None]
+    match: Callable[[str, int], re.Match[str] | None]
+    group: int
+    """1 where the token is the pattern's group and the rest only looked at, else 0."""
+    tokens: Callable[[str], list[str]]
+
+
+def _rule(begins: str, pattern: str, tokens: Callable[[str], list[str]]) -> _Rule:
+    compiled = re.compile(pattern)
+    return _Rule(re.compile(f"[{begins}]").match, compiled.match, compiled.groups, tokens)
+
+
+@cache
+def _rules() -> list[_Rule]:
+    return [
+        # Tags, addresses and entities
+        _rule("<", _TAG, _tag),
+        _rule(
+            "<&A-Za-z0-9",
+            rf"(?:<|&(?i:lt);)?[A-Za-z0-9][^{_NO_MAIL}]*@(?:[^{_NO_MAIL}.]+\.)*[^{_NO_MAIL}.]+>?",
+            _plain,
+        ),
+        _rule("&", "&(?i:amp;)?", _as("&")),
+        _rule("&", "&(?i:lt);", _as("<")),
+        _rule("&", "&(?i:gt);", _as(">")),
+        _rule("&", "&(?i:nbsp);", _as()),
+        _rule("&", "&(?:(?i:mdash|ndash|md)|quot|apos);", _removed),
+        _rule("&", "&(?i:ht|tl|ur|lr|qc|ql|qr|odq|cdq|#[0-9]+|quot|apos);", _plain),
+        # Words, and what is cut from them
+        _rule("A-Za-zİıſK", _any_of(words.SPLIT_WORDS), _split),
+        _rule(f"{_WORDLIKE}&", _WORD, _word),
+        _rule("A-Za-zİıſK", rf"({_ABBREVIATION})[\s\S]{{0,2}}", _plain),
+        _rule(f"{_WORDLIKE}&", f"({_WORD}){_CLITIC}", _word),
+        _rule("A-Za-z\xad", rf"([A-Za-z\xad]*[A-MO-Za-mo-z]\xad*){_NOT}", _word),
+        _rule("nN", _NOT, _clitic),
+        _rule(_QUOTE, rf"({_CLITIC})(?:[^A-Za-z]|\Z)", _clitic),
+        _rule("'", "('[tT])(?i:is|was)", _plain),
+        _rule(
+            f"{_QUOTE}oOlLdDjJsScCıſ",
+            f"{_APOS}[nN]{_APOS}|[oO]{_APOS_LIKE}[oO]|[lLdDjJ]{_APOS}"
+            f"|(?i:dunkin|somethin|ol){_APOS}|{_APOS}(?i:em|till?|cause)"
+            f"|(?i:c'mon|s'mores|c{_APOS}est)",
+            _plain,
+        ),
+        _rule("A-HJ-XZn", f"[A-HJ-XZn]{_APOS_LIKE}[{_LET}]{{2,}}", _plain),
+        _rule(_QUOTE, f"{_APOS}[2-9]0[sS]", _plain),
+        _rule(_QUOTE, rf"({_APOS}[0-9]{{2}})(?:{_SPACE}|\Z)", _plain),
+        _rule("'", "(')[A-Za-z][^ \t-\r\xa0\u2028\u2029]", _removed),
+        _rule(_QUOTE, _CLITIC, _clitic),
+        _rule(_QUOTE, f"{_APOS}[nN]", _plain),
+        _rule(_LET, f"[{_LET}]+[aeiouyAEIOUY]{_APOS_LIKE}[aeiouA-Z][{_LET}]*", _plain),
+        _rule("yY", f"([yY]{_APOS})[{_LET}]", _plain),
+        # The web
+        _rule("hH", f"(?i:https?)://[^{_NO_URL}{{}}]+[^{_NO_URL}.!?,{{}}-]", _plain),
+        _rule("wW", f"{_WWW}+[A-Za-z]{{2,4}}", _plain),
+        _rule("wW", f"{_WWW}+?[A-Za-z]{{2,4}}{_PATH}", _plain),
+        _rule(f"^{_NO_HOST}", f"{_HOST}+{_SITE}", _plain),
+        _rule(f"^{_NO_HOST}", f"{_HOST}+?{_SITE}{_PATH}", _plain),
+        _rule("@", "@[A-Za-z_][A-Za-z0-9_]*", _plain),
+        _rule("#", f"#{_W}+", _plain),
+        # Numbers, money, telephones
+        _rule(f"-+{_DIG}.,:\xad\u066b\u066c", _NUMBER, _word),
+        _rule(_DIG, rf"(?:[{_DIG}]{{1,4}}[- \xa0])?{_FRACTION}", _spaced),
+        _rule(_DIG, f"[{_DIG}]{{1,2}}[-/][{_DIG}]{{1,2}}[-/][{_DIG}]{{2,4}}", _plain),
+        _rule("+(0-9", _PHONE, _spaced),
+        _rule("A-Z$", r"[A-Z]*\$", _plain),
+        # Compounds
+        _rule(f"{_LET}{_DIG}", _COMPOUND, _word),
+        _rule("A-Z", _LETTERS_AND, _word),
+        _rule("A-Za-z0-9", _SLASHED, _plain),
+        _rule("CcFf", r"[CcFf]#|[Cc]\+\+", _plain),
+        # Abbreviations
+        _rule("A-Za-zſK", _TITLE, _plain),
+        _rule("A-Za-z", _ACRONYM, _plain),
+        _rule(
+            "A-Za-z",
+            rf"[A-Za-z]\.(?!{_SPACE}+"
+            rf"(?:(?=[A-Z]){_any_of(words.SENTENCE_STARTERS)}|{_TAG}){_SPACE})",
+            _plain,
+        ),
+        _rule(
+            "A-Za-z",
+            rf"({_any_of(words.ABBREVIATIONS_BEFORE_DIGITS)}\.){_SPACE}?[{_DIG}]",
+            _plain,
+        ),
+        _rule(f"{_LET}{_DIG}", rf"({_COMPOUND}\.)[,;:\u3001]", _word),
+        _rule("A-Z", rf"({_LETTERS_AND}\.)[,;:\u3001]", _word),
+        _rule("A-Za-z0-9", rf"({_HYPHENATED}\.)[,;:\u3001]", _word),
+        _rule(f"{_WORDLIKE}&", rf"({_WORD}\.)[,;:\u3001]", _word),
+        _rule("A-Za-z0-9", _HYPHENATED, _word),
+        _rule(
+            f"{_LET}{_DIG}\xad",
+            rf"({_FILE_STEM}\.{_any_of(words.FILE_ENDINGS)})(?:[.,!?]|{_SPACE}|\Z)",
+            _plain,
+        ),
+        # Faces
+        _rule("<>:;=", r"([<>]?[:;=][-o*']?[()DdPpO\]\[{|\\@])(?:[^A-Za-z0-9]|\Z)", _spaced),
+        _rule("-^x=~<>'", f"{_EYE}_{_EYE}", _plain),
+        _rule(r"(", rf"\({_EYE}[_.]?{_EYE}\)", _spaced),
+        # Brackets by their names, quotes, runs of one character, and single characters
+        _rule("-", "-(?i:[lr][rcs]b)-", _plain),
+        _rule("'", "''", _removed),
+        _rule("\x91-\x94‘’‛“”‹›«»‚„‟`", "[\x91-\x94‘’‛“”‹›«»‚„‟`]{1,2}", _quotes),
+        _rule("-", "--+", lambda text: [text] if len(text) > 4 else ["--"]),
+        _rule(".", r"\.\.\.+|\. \. \.(?: \.)*", _removed),
+        _rule("!?", "[!?]+", _plain),
+        _rule(r"_\\*@#<>²³¹⁰⁴-⁹₀-₉", r"_+|\\\*|\*+|@+|#+|<<|>>|[²³¹⁰⁴-⁹₀-₉]+", _plain),
+        _rule("][(){}€¤₠\x80¢£¼½¾⅓⅔", "[][(){}€¤₠\x80¢£¼½¾⅓⅔]", _named),
+        _rule(rf"$%~^|/\\=+<>\u3001⁄{_SYMBOL}{_MARK}", r"[\s\S]", _plain),
+        _rule("\"'.,:;…\x85\x96\x97\u2013-\u2015-", r"[\s\S]", _removed),
+    ]
+
+
+@cache
 def _rules_for(char: str) -> list[_Rule]:
-    rules = _FOR.get(char)
-    if rules is None:
-        rules = _FOR[char] = [rule for rule in _RULES if rule.begins(char)]
-    return rules
+    """The rules that can match where the shadow has this character, in their order."""
+    return [rule for rule in _rules() if rule.begins(char)]

@@ -83,8 +83,8 @@ CAPITALIZED_ABBREVIATIONS = "ark az del ill la mass miss ore pa tex wash"
 # Kept only with a digit behind them, at most one space away.
 ABBREVIATIONS_BEFORE_DIGITS = "art ca fig figs no nos op pp prop"
 
-# Words written as one and counted as two, and where they are cut.
-SPLIT_WORDS = {"cannot": 3, "gonna": 3, "gotta": 3, "wanna": 3, "lemme": 3, "gimme": 3}
+# Words written as one and counted as two; all are cut behind the third letter.
+SPLIT_WORDS = "cannot gonna gotta wanna lemme gimme"
 
 # A single letter gives up its full stop ("plan B.") before one of these with a capital.
 SENTENCE_STARTERS = """
