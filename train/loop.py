@@ -180,13 +180,12 @@ class Trainer:
         r = self.recipe
         features = self._features(indices, view, learning=False)
         self.model.eval()
-        with torch.no_grad(), self._autocast():
-            memory = [(k.float(), v.float()) for k, v in self.model.memory_of(features)]
-        drawn = self.model.write(
-            memory,
-            Search(sample=True, returned=r.scst_samples, max_length=r.max_length,
-                   seed=r.seed * 1_000_003 + step),
+        settings = Search(
+            sample=True, returned=r.scst_samples, max_length=r.max_tokens,
+            seed=r.seed * 1_000_003 + step,
         )  # fmt: skip
+        with torch.no_grad(), self._autocast():
+            drawn = self.model.write(self.model.memory_of(features), settings)
         self.model.train()
         rows = [list(h.ids) for found in drawn for h in found]
         owner = np.repeat(indices, r.scst_samples)
@@ -195,7 +194,7 @@ class Trainer:
         others = (grouped.sum(1, keepdim=True) - grouped) / (r.scst_samples - 1)
         advantage = (grouped - others).flatten()
         self._last_reward = float(rewards.mean())
-        inputs, targets = _pad(rows, r.max_length)
+        inputs, targets = _pad(rows, r.max_tokens)
         with self._autocast():
             memory = self.model.memory_of(features)
             hidden = self.model.decoder.hidden(inputs, memory)
