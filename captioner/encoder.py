@@ -106,11 +106,17 @@ class PatchEncoder(nn.Module):
     what the trunk returns; a subclass without a split has an identity trunk.
     """
 
+    mean: Tensor
+    std: Tensor
     width: int
     grid: tuple[int, int]
 
     def __init__(self, config: EncoderConfig):
         super().__init__()
+        if config.frozen_stages and config.library != "timm":
+            raise ModelError(
+                "frozen_stages is for timm's EfficientNet-like backbones; set it to 0."
+            )
         self.config = config
         shape = (1, 3, 1, 1)
         self.register_buffer("mean", torch.tensor(config.mean).view(shape), persistent=False)
@@ -151,9 +157,10 @@ class PatchEncoder(nn.Module):
     def _finish(self) -> None:
         """Evaluation mode, folding, and the grid and width as one blank photograph shows them."""
         config = self.config
-        self.backbone.eval()
+        net: Any = self.backbone
+        net.eval()
         if config.fold_batch_norm:
-            fold_batch_norm(self.backbone)
+            fold_batch_norm(net)
         blank = torch.zeros(1, 3, config.size, config.size)
         with torch.no_grad(), _sentences(f"{config.name} at {config.size}x{config.size} pixels"):
             raw = self._raw(blank)
@@ -496,7 +503,7 @@ def _encoder(library: str) -> type[PatchEncoder]:
 # with TensorFlow's padding included.
 FOLDABLE = ("Conv2d", "Conv2dSame")
 # RepViT's first norm follows the sum of two convolutions, not the one registered before it.
-NOT_IN_ORDER = ("RepVggDW",)
+NOT_IN_ORDER = ("RepVggDw",)
 
 
 def fold_batch_norm(module: nn.Module) -> None:
@@ -525,7 +532,7 @@ def fold_batch_norm(module: nn.Module) -> None:
         ):
             module._modules[here] = fuse_conv_bn_eval(child, norm)
             act = getattr(norm, "act", None)
-            module._modules[after] = act if isinstance(act, nn.Module) else nn.Identity()  # type: ignore[index]
+            module._modules[after] = act if isinstance(act, nn.Module) else nn.Identity()
             skip_next = True
         elif child is not None:
             fold_batch_norm(child)
@@ -569,8 +576,9 @@ def _timm_source(name: str) -> _TimmSource:
     import timm
 
     folder = Path(name.removeprefix("local-dir:")).expanduser()
-    if timm.is_model(name):
+    if "." not in name and timm.is_model(name):  # is_model looks past a tag
         return _TimmSource(name, {}, _timm_cfg(name), None)
+    fetch: Callable[[str], Path]
     if name.startswith("hf-hub:"):
         fetch = partial(_hub_file, name.removeprefix("hf-hub:"))
     elif folder.is_dir():
@@ -706,10 +714,11 @@ def _load_transformers(name: str, settings: Any) -> Any:
     with _sentences(name):
         net, info = AutoModel.from_pretrained(
             _place(name), config=settings, dtype=torch.float32, use_safetensors=True,
-            trust_remote_code=False, output_loading_info=True,
+            trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
     unused = ("pooler.", "embeddings.mask_token")
-    missing = sorted(key for key in info["missing_keys"] if not key.startswith(unused))
+    absent = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    missing = sorted(key for key in absent if not key.startswith(unused))
     if missing:
         raise ModelError(
             f"The encoder {name} lacks the weights of {missing[0]!r}: its weights and its "

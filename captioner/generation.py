@@ -113,11 +113,15 @@ def generate(
     pad: int,
     prefix: Sequence[int] = (),
     processors: Sequence[Processor] = (),
+    seeds: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
 ) -> list[list[Hypothesis]]:
     """Captions of `photos` photos: for each a list of hypotheses, best first.
 
-    `prefix` ids begin every caption. Raises CaptionerError when the prefix leaves no room.
+    `prefix` ids begin every caption. `seeds` gives every photo a seed of its own for sampling, in
+    place of `search.seed` for all: photos that share one draw alike.
+
+    Raises CaptionerError when the prefix leaves no room.
     """
     if len(prefix) >= search.max_length:
         raise CaptionerError(
@@ -126,8 +130,9 @@ def generate(
         )
     start = torch.tensor([[bos, *prefix]], device=device).expand(photos, -1)
     rules: list[Processor] = [_Rules(search, eos, (bos, pad)), *processors]
-    run = _sample if search.sample else _beam
-    return run(step, start, search, eos, rules)
+    if not search.sample:
+        return _beam(step, start, search, eos, rules)
+    return _sample(step, start, search, eos, rules, seeds or [search.seed] * photos)
 
 
 class _Rules:
@@ -253,10 +258,15 @@ def _settled(finished: list[Hypothesis], best_open: float, length: int, search: 
 
 
 def _sample(
-    step: Step, start: Tensor, search: Search, eos: int, rules: Sequence[Processor]
+    step: Step,
+    start: Tensor,
+    search: Search,
+    eos: int,
+    rules: Sequence[Processor],
+    seeds: Sequence[int],
 ) -> list[list[Hypothesis]]:
     photos, draws, device = len(start), max(search.returned, 1), start.device
-    generators = [torch.Generator().manual_seed(search.seed) for _ in range(photos)]
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     ids = start[:, 1:].repeat_interleave(draws, dim=0)
     # The first call has one row a photo; the draws continue it.
     origin: Tensor | None = torch.arange(photos, device=device).repeat_interleave(draws)

@@ -149,8 +149,9 @@ class CaptionModel(nn.Module):
         *,
         prefix: Sequence[int] = (),
         processors: Sequence[Processor] = (),
+        seeds: Sequence[int] | None = None,
     ) -> list[list[Hypothesis]]:
-        """Captions of the photos in `memory`, best first for each."""
+        """Captions of the photos in `memory`, best first for each. Options as `generate`."""
         search = search or self.config.search
         if search.max_length >= self.config.decoder.positions:
             raise ModelError(
@@ -160,7 +161,8 @@ class CaptionModel(nn.Module):
         keys = memory[0][0]
         return generate(
             CachedStep(self.decoder, memory), len(keys), search,
-            bos=BOS, eos=EOS, pad=PAD, prefix=prefix, processors=processors, device=keys.device,
+            bos=BOS, eos=EOS, pad=PAD, prefix=prefix, processors=processors, seeds=seeds,
+            device=keys.device,
         )  # fmt: skip
 
     @torch.inference_mode()

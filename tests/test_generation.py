@@ -180,3 +180,15 @@ def test_senseless_settings_are_refused(settings):
 def test_a_prefix_that_fills_the_caption_is_refused():
     with pytest.raises(CaptionerError, match="prefix"):
         run(TableStep(photos=1), Search(max_length=3), prefix=[3, 3, 3])
+
+
+def test_seeds_of_their_own_make_photos_draw_apart():
+    class Same(TableStep):
+        def logits(self, photo, ids):
+            return super().logits(0, ids)
+
+    search = Search(sample=True, returned=2, max_length=9)
+    alike = run(Same(photos=4, sharp=0.3), search)
+    apart = run(Same(photos=4, sharp=0.3), search, seeds=[1, 2, 3, 4])
+    assert len({h.ids for found in alike for h in found}) == 2
+    assert len({h.ids for found in apart for h in found}) > 4

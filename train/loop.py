@@ -60,6 +60,7 @@ class Trainer:
         self.val_caches = {
             n: FeatureCache(cache, examples, 1) for n, examples in validation.items()
         }
+        self.rewards: list[float] = []
         self.progress: dict[str, Any] = {"stage": 0, "step": 0, "best": 0.0, "log": []}
 
     # -- the run ------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ class Trainer:
                 rate = seen / (time.monotonic() - began)
                 left = (time.monotonic() - began) / (step + 1 - first) * (total - step - 1)
                 self._say(
-                    f"{stage} {step + 1}/{total}  loss {np.mean(losses[-20:]):.4f}  "
+                    f"{stage} {step + 1}/{total}  {self._figure(stage, losses[-20:])}  "
                     f"{rate:.0f} captions/s  {_clock(left)} left"
                 )
             ended = (step + 1) % per_epoch == 0 or step + 1 == total
@@ -179,21 +180,23 @@ class Trainer:
         and the references, so that a missing end costs reward (SacreEOS, Hu et al. 2022)."""
         r = self.recipe
         features = self._features(indices, view, learning=False)
+        settings = Search(sample=True, returned=r.scst_samples, max_length=r.max_tokens)
+        # A seed for each photo: draws that were alike across the batch would add up their noise.
+        seeds = [
+            int(s)
+            for s in np.random.default_rng((r.seed, 11, step)).integers(2**62, size=len(indices))
+        ]
+        # No dropout here: the samples must be those of the policy whose gradient is taken.
         self.model.eval()
-        settings = Search(
-            sample=True, returned=r.scst_samples, max_length=r.max_tokens,
-            seed=r.seed * 1_000_003 + step,
-        )  # fmt: skip
         with torch.no_grad(), self._autocast():
-            drawn = self.model.write(self.model.memory_of(features), settings)
-        self.model.train()
+            drawn = self.model.write(self.model.memory_of(features), settings, seeds=seeds)
         rows = [list(h.ids) for found in drawn for h in found]
         owner = np.repeat(indices, r.scst_samples)
         rewards = torch.tensor(reward(rows, owner), dtype=torch.float32)
         grouped = rewards.view(len(indices), r.scst_samples)
         others = (grouped.sum(1, keepdim=True) - grouped) / (r.scst_samples - 1)
         advantage = (grouped - others).flatten()
-        self._last_reward = float(rewards.mean())
+        self.rewards.append(float(rewards.mean()))
         inputs, targets = _pad(rows, r.max_tokens)
         with self._autocast():
             memory = self.model.memory_of(features)
@@ -400,6 +403,14 @@ class Trainer:
         }
         model.encoder.backbone.load_state_dict(weights)  # type: ignore[union-attr]
         return model
+
+    def _figure(self, stage: str, losses: list[float]) -> str:
+        """What to watch: the loss, or in stage 3 the mean CIDEr-D of the samples."""
+        if stage == "scst":
+            figure = f"reward {np.mean(self.rewards):.4f}"
+            self.rewards.clear()
+            return figure
+        return f"loss {np.mean(losses):.4f}"
 
     def _say(self, line: str) -> None:
         print(line, flush=True)

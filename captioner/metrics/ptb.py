@@ -54,7 +54,7 @@ def ptb_tokenize(captions: Sequence[str]) -> list[str]:
 
 def _any_of(listed: str) -> str:
     """A pattern for one of the words listed, in any case."""
-    return "(?i:" + "|".join(sorted(listed.split(), key=len, reverse=True)) + ")"
+    return "(?i:" + "|".join(map(re.escape, sorted(listed.split(), key=len, reverse=True))) + ")"
 
 
 # Nearly all captions can be cut at their spaces and the chunks looked up. The exceptions are what
@@ -239,10 +239,6 @@ def _quotes(text: str) -> list[str]:
     return ["".join(_QUOTE_NAMES.get(c, c) for c in text)]
 
 
-def _split(text: str) -> list[str]:
-    return [_lower(text[:3]), _lower(text[3:])]
-
-
 def _as(*tokens: str) -> Callable[[str], list[str]]:
     return lambda text: list(tokens)
 
@@ -344,7 +340,10 @@ def _rules() -> list[_Rule]:
         _rule("&", "&(?:(?i:mdash|ndash|md)|quot|apos);", _removed),
         _rule("&", "&(?i:ht|tl|ur|lr|qc|ql|qr|odq|cdq|#[0-9]+|quot|apos);", _plain),
         # Words, and what is cut from them
-        _rule("A-Za-zİıſK", _any_of(words.SPLIT_WORDS), _split),
+        *[
+            _rule(word[0] + word[0].upper(), f"((?i:{word[:3]}))(?i:{word[3:]})", _plain)
+            for word in words.SPLIT_WORDS.split()
+        ],
         _rule(f"{_WORDLIKE}&", _WORD, _word),
         _rule("A-Za-zİıſK", rf"({_ABBREVIATION})[\s\S]{{0,2}}", _plain),
         _rule(f"{_WORDLIKE}&", f"({_WORD}){_CLITIC}", _word),

@@ -90,7 +90,7 @@ SPLIT_WORDS = "cannot gonna gotta wanna lemme gimme"
 SENTENCE_STARTERS = """
 a about according additionally after an as at but earlier he her here however if in it last many
 more now once one other our she since so some such that the their then there these they this we
-what when while yet you
+what when while yet you mr. ms.
 """
 
 # Behind "name." these make a file name, where a blank, full stop, comma, "!" or "?" follows.
