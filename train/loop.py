@@ -28,7 +28,7 @@ from .imagenet import imagenet_backbone
 from .recipe import Recipe
 from .samples import write_samples
 
-STAGES = ("text", "captions", "scst")
+STAGES = ("text", "captions", "polish", "scst")
 IGNORE = -100
 
 
@@ -103,8 +103,10 @@ class Trainer:
                 loss, count = self._text_loss(batches[step % len(batches)])
             else:
                 indices, view = self._photos(stage, step, per_epoch)
-                learning = stage == "captions" and step >= self._unfreeze_step(per_epoch)
-                if stage == "captions":
+                learning = stage == "polish" or (
+                    stage == "captions" and step >= self._unfreeze_step(per_epoch)
+                )
+                if stage != "scst":
                     loss, count = self._caption_loss(indices, view, step, learning)
                 else:
                     loss, count = self._scst_loss(indices, view, step, reward)
@@ -139,7 +141,8 @@ class Trainer:
         per_epoch = math.ceil(len(self.examples) / r.batch_photos)
         if stage == "text":
             return (r.text_steps if self.text_files else 0), max(1, r.text_steps)
-        return (r.epochs if stage == "captions" else r.scst_epochs) * per_epoch, per_epoch
+        epochs = {"captions": r.epochs, "polish": r.polish_epochs, "scst": r.scst_epochs}
+        return epochs[stage] * per_epoch, per_epoch
 
     def _unfreeze_step(self, per_epoch: int) -> int:
         return self.recipe.unfreeze_epoch * per_epoch
@@ -345,15 +348,16 @@ class Trainer:
         self, optimizer: torch.optim.Optimizer, stage: str, step: int, total: int, per_epoch: int
     ) -> None:
         r = self.recipe
-        base = {"text": r.text_lr, "captions": r.lr, "scst": r.scst_lr}[stage]
-        warmup = r.warmup if stage != "scst" else 20
+        rates = {"text": r.text_lr, "captions": r.lr, "polish": r.polish_lr, "scst": r.scst_lr}
+        base = rates[stage]
+        warmup = r.warmup if stage in ("text", "captions") else 20
         rise = min(1.0, (step + 1) / max(1, warmup))
         fall = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / max(1, total)))
         for group in optimizer.param_groups:
             rate = base * rise * fall
             if group["encoder"]:
-                begin = self._unfreeze_step(per_epoch)
-                learning = stage == "captions" and step >= begin
+                begin = self._unfreeze_step(per_epoch) if stage == "captions" else 0
+                learning = stage == "polish" or (stage == "captions" and step >= begin)
                 soft = min(1.0, (step + 1 - begin) / max(1, warmup))
                 rate = r.encoder_lr * soft * fall if learning else 0.0
             group["lr"] = rate

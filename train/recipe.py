@@ -12,8 +12,9 @@ RECIPES = Path(__file__).parent / "recipes"
 
 @dataclass
 class Recipe:
-    """The run has three stages: text (the decoder alone, as a language model), captions
-    (cross-entropy), and scst (self-critical, on CIDEr-D). A stage of 0 epochs or steps is skipped.
+    """The run has four stages: text (the decoder alone, as a language model), captions
+    (cross-entropy), polish (the same again, as the learning rate falls a second time), and scst
+    (self-critical, on CIDEr-D). A stage of 0 epochs or steps is skipped.
 
     encoder: a timm name; with `encoder_weights` "imagenet" it must be one of
         `train.imagenet.PACKAGES`, with "none" the encoder begins from nothing (for tests).
@@ -24,12 +25,12 @@ class Recipe:
     vocab_size ... dropout: the decoder's.
     text_steps, text_batch, text_lr: stage 1, in batches of `text_batch` captions.
     epochs, batch_photos, captions_per_photo, lr, encoder_lr: stage 2.
-    scst_epochs, scst_lr, scst_samples: stage 3.
+    polish_epochs, polish_lr: stage 3, the encoder learning from its beginning.
+    scst_epochs, scst_lr, scst_samples: stage 4.
     scst_xe: weight of the cross-entropy kept beside the reward.
     warmup: steps of linear warm-up of stages 1 and 2; then the rate falls by a cosine to 5%.
-    max_tokens: longer captions are cut in stages 1 and 2, without an end token (a batch is as long
-        as its longest caption, so the few long ones cost most of the time); the longest sample of
-        stage 3.
+    max_tokens: longer captions are cut in cross-entropy, without an end token (a batch is as long as its
+        longest caption, so the few long ones cost most of the time); the longest sample of scst.
     ema: decay of the moving average of the weights, which is what is validated and saved.
     val_photos: at most so many photos of each validation set are captioned during training.
     """
@@ -60,6 +61,8 @@ class Recipe:
     label_smoothing: float = 0.1
     clip: float = 1.0
     ema: float = 0.995
+    polish_epochs: int = 0
+    polish_lr: float = 2.5e-4
     scst_epochs: int = 0
     scst_lr: float = 3e-5
     scst_samples: int = 5
