@@ -29,8 +29,9 @@ class Recipe:
     scst_epochs, scst_lr, scst_samples: stage 4.
     scst_xe: weight of the cross-entropy kept beside the reward.
     warmup: steps of linear warm-up of stages 1 and 2; then the rate falls by a cosine to 5%.
-    max_tokens: longer captions are cut in cross-entropy, without an end token (a batch is as long as its
-        longest caption, so the few long ones cost most of the time); the longest sample of scst.
+    max_tokens: longer captions are cut in cross-entropy, without an end token (a batch is as long
+        as its longest caption, so the few long ones cost most of the time); the longest sample
+        of scst.
     ema: decay of the moving average of the weights, which is what is validated and saved.
     val_photos: at most so many photos of each validation set are captioned during training.
     """
