@@ -1,0 +1,106 @@
+"""`python -m eval coco`: it scores as `captioner score` does, resumes, and keeps models apart."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eval import coco, speed
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    model.config.about = {"name": "tiny"}
+    model.save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Five photos and their references, one name as Karpathy's file gives it."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    images, annotations = [], []
+    for i in range(5):
+        pixels = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{i}.png")
+        images.append({"id": i, "file_name": f"{i}.png"})
+        for k, text in enumerate((f"photo number {i} of a dog", "a dog in the snow")):
+            annotations.append({"id": 2 * i + k, "image_id": i, "caption": text})
+    content = {"images": images, "annotations": annotations}
+    (tmp_path / "captions.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def run(photos, folder, *more):
+    return coco.main(
+        [
+            "--model", str(folder), "--images", str(photos / "images"),
+            "--annotations", str(photos / "captions.json"), "--out", str(photos / "out"), *more,
+        ]
+    )  # fmt: skip
+
+
+def test_it_leaves_results_scores_and_a_report(photos, folder, capsys):
+    assert run(photos, folder) == 0
+    results = json.loads((photos / "out" / "results.json").read_text())
+    assert [set(r) for r in results] == [{"image_id", "caption"}] * 5
+    scores = json.loads((photos / "out" / "scores.json").read_text())
+    assert scores["images"] == 5 and "CIDEr-D" in scores["metrics"]
+    assert "<html" in (photos / "out" / "report.html").read_text()
+    assert "CIDEr-D" in capsys.readouterr().out
+
+    from typer.testing import CliRunner
+
+    from captioner.cli import app
+
+    arguments = [photos / "out" / "results.json", "-r", photos / "captions.json", "--json"]
+    done = CliRunner().invoke(app, ["score", *map(str, arguments)])
+    assert json.loads(done.stdout)["metrics"] == scores["metrics"]
+
+
+def test_it_goes_on_where_it_stopped(photos, folder, monkeypatch):
+    assert run(photos, folder) == 0
+    whole = (photos / "out" / "results.json").read_bytes()
+    journal = photos / "out" / "captions.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:2]) + lines[2][:17])  # killed while it wrote
+    seen = []
+    keep = coco.load_photo
+    monkeypatch.setattr(coco, "load_photo", lambda f, **k: (seen.append(f.name), keep(f, **k))[1])
+    assert run(photos, folder) == 0
+    assert seen == ["2.png", "3.png", "4.png"]
+    assert (photos / "out" / "results.json").read_bytes() == whole
+    assert len(journal.read_bytes().splitlines()) == 5
+
+
+def test_cached_features_change_nothing(photos, folder):
+    assert run(photos, folder) == 0
+    plain = (photos / "out" / "results.json").read_bytes()
+    for _ in range(2):  # filling the cache, then reading it
+        for file in (photos / "out").iterdir():
+            file.unlink()
+        assert run(photos, folder, "--features", str(photos / "features")) == 0
+        assert (photos / "out" / "results.json").read_bytes() == plain
+
+
+def test_results_of_another_setting_are_not_mixed_in(photos, folder, capsys):
+    assert run(photos, folder) == 0
+    assert run(photos, folder, "--beams", "1") == 2
+    assert "another model or setting" in capsys.readouterr().err
+
+
+def test_missing_photos_are_a_sentence(photos, folder, capsys):
+    (photos / "images" / "3.png").unlink()
+    assert run(photos, folder) == 2
+    assert "1 of 5 photographs" in capsys.readouterr().err
+
+
+def test_speed_measures_this_machine(photos, folder, capsys):
+    arguments = ["--model", str(folder), "--images", str(photos / "images"), "--photos", "5"]
+    assert speed.main([*arguments, "--rounds", "1", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["one_photo_peak_mb"] > 50
+    assert figures["batch"]["photos"] == 5 and figures["batch"]["photos_per_second"] > 0
