@@ -95,9 +95,10 @@ def check_sentence(caption: str) -> None:
     assert not any(token in caption for token in ("<unk>", "<eos>", "<bos>", "<pad>", "�"))
 
 
+# Words that no English sentence ends with; "looks on" and "next to her" are whole.
 UNFINISHED = {
-    "a", "an", "the", "of", "and", "or", "with", "in", "on", "at", "to", "from", "for", "by", "is",
-    "are", "his", "her", "their", "its",
+    "a", "an", "the", "of", "and", "or", "with", "in", "at", "to", "from", "for", "by", "is",
+    "are", "his", "their", "its",
 }  # fmt: skip
 
 

@@ -392,7 +392,9 @@ class Trainer:
                 vocab_size=len(self.tokenizer), width=r.width, layers=r.layers, heads=r.heads,
                 positions=r.positions, dropout=r.dropout,
             ),
-            search=Search(beams=r.beams, max_length=r.max_length),
+            search=Search(
+                beams=r.beams, length_penalty=r.length_penalty, max_length=r.max_length
+            ),
             weights=r.weights,
         )  # fmt: skip
         model = CaptionModel(config, self.tokenizer)

@@ -29,6 +29,7 @@ class Recipe:
     scst_epochs, scst_lr, scst_samples: stage 4.
     scst_xe: weight of the cross-entropy kept beside the reward.
     warmup: steps of linear warm-up of stages 1 and 2; then the rate falls by a cosine to 5%.
+    beams, length_penalty, max_length: of the search, in validation and in the saved model.
     max_tokens: longer captions are cut in cross-entropy, without an end token (a batch is as long
         as its longest caption, so the few long ones cost most of the time); the longest sample
         of scst.
@@ -69,6 +70,7 @@ class Recipe:
     scst_samples: int = 5
     scst_xe: float = 0.0
     beams: int = 3
+    length_penalty: float = 0.0
     max_length: int = 30
     max_tokens: int = 18
     val_photos: int = 400
