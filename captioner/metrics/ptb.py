@@ -140,7 +140,7 @@ _LETTER, _MARK, _DIGIT, _SYMBOL, _NOTHING = "ª", "˂", "٣", "§", "\x01"
 _NAMED = (
     "\x80\x85\x91\x92\x93\x94\x96\x97\xa0\xad\u058a\u066b\u066c\u2010\u2011\u2013\u2014\u2015"
     "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u3000\u3001"
-    "‘’‚‛“”„‟‹›«»…⁄¢£¤€₠¼½¾⅓⅔²³¹⁰⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉İıſK"
+    "‘’‚‛“”„‟‹›«»…⁄¢£¤€₠¼½¾⅓⅔²³¹⁰⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄₅₆₇₈₉₊₋İıſK"
 )
 """The non-ASCII characters that a rule names; all others go by their class."""
 
@@ -175,28 +175,31 @@ _shadows = _Shadows()
 
 
 def _lower(text: str) -> str:
-    """Lower case as Java makes it: a sigma is a final one where no letter follows in the word."""
+    """Lower case as Java makes it: what counts as a word decides which sigma is a final one."""
     if "Σ" in text:
-        text = "".join(
-            "σ" if c == "Σ" and _cased(_rest_of_word(text, at + 1)) else c
-            for at, c in enumerate(text)
-        )
-    return text.lower()
+        text = "".join(_sigma(text, at) if c == "Σ" else c for at, c in enumerate(text))
+    return text.translate(_NEW_CAPITALS).lower() if not text.isascii() else text.lower()
 
 
-_LETTERS_ONLY = r"[^\W\d_]"
-_word_goes_on = re.compile(
-    rf"(?:\w|(?<={_LETTERS_ONLY})[-'\".\xad\u2010-\u2015\u2027](?={_LETTERS_ONLY}))*"
-)
+# Capitals of Unicode 16, which today's Java knows and Python 3.11 does not.
+_NEW_CAPITALS = str.maketrans("\u1c89\ua7cb\ua7cc\ua7da\ua7dc", "\u1c8a\u0264\ua7cd\ua7db\u019b")
+
+
+def _sigma(text: str, at: int) -> str:
+    after = _more_of_word(text, at + 1)
+    before = _more_of_word(text[::-1], len(text) - at)
+    return "ς" if before and _cased(before[0]) and not (after and _cased(after[0])) else "σ"
+
+
+_PLAIN_LETTER = r"[^\W\d_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f]"
+_more_of_word = re.compile(
+    rf"(?:{_PLAIN_LETTER}|[\d_\u0300-\u036f\ufeff]"
+    rf"|(?<={_PLAIN_LETTER})[-'\".\xad\u2010-\u2015\u2027](?={_PLAIN_LETTER}))*"
+).match
 
 
 def _cased(text: str) -> bool:
     return text.lower() != text.upper()
-
-
-def _rest_of_word(text: str, start: int) -> str:
-    match = _word_goes_on.match(text, start)
-    return match[0] if match else ""
 
 
 def _plain(text: str) -> list[str]:
@@ -280,7 +283,7 @@ _ACRONYM = r"[A-Za-z](?:\.[A-Za-z])+\."
 _HYPHENATED = rf"[A-Za-z0-9][A-Za-z0-9.,\xad]*(?:-(?:{_ACRONYM}|[A-Za-z0-9\xad]+))+"
 _SLASHED = r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}(?:\\?/[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}){1,2}"
 _LETTERS_AND = "[A-Z]+(?:(?:&(?i:amp);|[+&])[A-Z]+)+"
-_FILE_STEM = rf"[{_LET}{_DIG}\xad]+(?:\.[{_LET}{_DIG}\xad]+)*"
+_FILE_STEM = rf"{_WD}+(?:\.{_WD}+)*"
 _NUMBER = f"[-+]?(?:[{_DIG}]*(?:[.,:\xad\u066b\u066c][{_DIG}]+)+|[{_DIG}]+)"
 _FRACTION = rf"[{_DIG}]{{1,4}}(?:\\?/|⁄)[{_DIG}]{{1,4}}"
 
@@ -405,14 +408,14 @@ def _rules() -> list[_Rule]:
         _rule(f"{_WORDLIKE}&", rf"({_WORD}\.)[,;:\u3001]", _word),
         _rule("A-Za-z0-9", _HYPHENATED, _word),
         _rule(
-            f"{_LET}{_DIG}\xad",
+            f"{_WORDLIKE}{_DIG}&",
             rf"({_FILE_STEM}\.{_any_of(words.FILE_ENDINGS)})(?:[.,!?]|{_SPACE}|\Z)",
             _plain,
         ),
         # Faces
         _rule("<>:;=", r"([<>]?[:;=][-o*']?[()DdPpO\]\[{|\\@])(?:[^A-Za-z0-9]|\Z)", _spaced),
         _rule("-^x=~<>'", f"{_EYE}_{_EYE}", _plain),
-        _rule(r"(", rf"\({_EYE}[_.]?{_EYE}\)", _spaced),
+        _rule(r"(", rf"\((?:{_EYE}[_.]?{_EYE}|[\^x=~<>']-[\^x=~<>'])\)", _spaced),
         # Brackets by their names, quotes, runs of one character, and single characters
         _rule("-", "-(?i:[lr][rcs]b)-", _plain),
         _rule("'", "''", _removed),
@@ -420,9 +423,13 @@ def _rules() -> list[_Rule]:
         _rule("-", "--+", lambda text: [text] if len(text) > 4 else ["--"]),
         _rule(".", r"\.\.\.+|\. \. \.(?: \.)*", _removed),
         _rule("!?", "[!?]+", _plain),
-        _rule(r"_\\*@#<>²³¹⁰⁴-⁹₀-₉", r"_+|\\\*|\*+|@+|#+|<<|>>|[²³¹⁰⁴-⁹₀-₉]+", _plain),
+        _rule(
+            r"_\\*@#<>²³¹⁰⁴-⁹⁺⁻₀-₉₊₋",
+            r"_+|\\\*|\*+|@+|#+|<<|>>|[⁺⁻₊₋]?(?:[²³¹⁰⁴-⁹]+|[₀-₉]+)",
+            _plain,
+        ),
         _rule("][(){}€¤₠\x80¢£¼½¾⅓⅔", "[][(){}€¤₠\x80¢£¼½¾⅓⅔]", _named),
-        _rule(rf"$%~^|/\\=+<>\u3001⁄{_SYMBOL}{_MARK}", r"[\s\S]", _plain),
+        _rule(rf"$%~^|/\\=+<>\u3001⁄⁺⁻₊₋{_SYMBOL}{_MARK}", r"[\s\S]", _plain),
         _rule("\"'.,:;…\x85\x96\x97\u2013-\u2015-", r"[\s\S]", _removed),
     ]
 
