@@ -2,7 +2,7 @@
 
 The evaluation sends captions through Stanford's PTBTokenizer 3.4.1 (`-preserveLines -lowerCase`)
 and then removes a list of punctuation tokens. `ptb_tokenize` gives the same tokens. The rules
-below were found by asking that tokenizer, not by reading it: docs/scoring-tokenizer.md says how,
+below were found by asking that tokenizer, not by reading it: docs/scoring.md says how,
 and what is known to differ.
 
 That tokenizer is a longest-match scanner: at each position every rule is tried, the one that

@@ -2,7 +2,7 @@
 
 Everything here was found by asking Stanford's tokenizer 3.4.1 as it stands in the COCO caption
 evaluation: every character of the Basic Multilingual Plane in some forty contexts, every word of
-up to five letters with a full stop behind it, and so on. docs/scoring-tokenizer.md tells how.
+up to five letters with a full stop behind it, and so on. docs/scoring.md tells how.
 """
 
 # Code points in hexadecimal, "first-last" or single. The tokenizer's idea of a letter is that of
