@@ -187,21 +187,13 @@ class Captioner:
             raise CaptionerError(f"There is no search setting {unknown!r}.") from error
 
     def caption_photos(
-        self,
-        photos: Sequence[Photo],
-        search: Search,
-        *,
-        heatmaps: bool = True,
-        prefix: str = "",
-        without: Iterable[str] = (),
+        self, photos: Sequence[Photo], search: Search, **options: Any
     ) -> list[Caption]:
-        """Caption loaded photos as one batch."""
+        """Caption loaded photos as one batch. Options as `caption_features`."""
         if not photos:
             return []
         pixels = np.stack([to_square(p, self.size) for p in photos])
-        return self.caption_pixels(
-            pixels, photos, search, heatmaps=heatmaps, prefix=prefix, without=without
-        )
+        return self.caption_pixels(pixels, photos, search, **options)
 
     def caption_pixels(
         self, pixels: np.ndarray, photos: Sequence[Photo], search: Search, **options: Any

@@ -55,8 +55,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
     """The dtype asked for, or the one to use: bfloat16 on a GPU that has it, else float32.
 
-    On a CPU the default is float32 even where bfloat16 is in hardware: the model in the box is so
-    small that casting costs what the quicker products give (`docs/design.md` has the figures).
+    On a CPU the default is float32 even where bfloat16 is in hardware, so that captions are the
+    same on every machine; whether bfloat16 is quicker there, `python -m eval.speed` tells.
     """
     if name in (None, "", "auto"):
         if device.type == "cuda" and torch.cuda.is_bf16_supported():

@@ -76,6 +76,13 @@ def swap_sides(caption: str) -> str:
     return re.sub(r"\b(left|right)\b", swap, caption, flags=re.IGNORECASE)
 
 
+def flipped(view: int, index: int, seed: int) -> bool:
+    """Whether this view of photo `index` is mirrored, at every visit alike."""
+    if view < 2:
+        return view == 1
+    return bool(np.random.default_rng((seed, view, index)).random() < 0.5)
+
+
 class Views(torch.utils.data.Dataset):
     """One view of every photograph as uint8 (S, S, 3): view 0 as it is, view 1 mirrored, further
     views randomly cropped, mirrored and coloured, each the same at every visit."""
@@ -91,11 +98,6 @@ class Views(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.examples)
 
-    def flipped(self, index: int) -> bool:
-        if self.view < 2:
-            return self.view == 1
-        return bool(np.random.default_rng((self.seed, self.view, index)).random() < 0.5)
-
     def __getitem__(self, index: int) -> torch.Tensor:
         file = self.examples[index].file
         try:
@@ -108,7 +110,7 @@ class Views(torch.utils.data.Dataset):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(hash((self.seed, self.view, index)) % 2**31)
                 pixels = self._augment(photo.image)
-        if self.flipped(index):
+        if flipped(self.view, index, self.seed):
             pixels = pixels.flip(1)
         return pixels
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from captioner.encoder import PatchEncoder
 
-from .data import Example, Views
+from .data import Example, Views, flipped
 
 
 class FeatureCache:
@@ -44,7 +44,7 @@ class FeatureCache:
         return torch.from_numpy(self.maps[view][np.asarray(indices)]).permute(0, 3, 1, 2)
 
     def flipped(self, view: int, index: int) -> bool:
-        return Views(self.examples, view, 1, self.seed).flipped(index)
+        return flipped(view, index, self.seed)
 
     def _fingerprint(self, encoder: PatchEncoder) -> str:
         digest = hashlib.sha256()

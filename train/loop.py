@@ -89,8 +89,8 @@ class Trainer:
 
     def _run_stage(self, stage: str, optimizer: torch.optim.Optimizer) -> None:
         total, per_epoch = self._steps(stage)
-        if not total:
-            return
+        if self.progress["step"] >= total:
+            return  # nothing to prepare for: the stage is skipped, or was ended before
         batches = self._text_batches() if stage == "text" else None
         reward = self._reward() if stage == "scst" else None
         self.model.train()
@@ -103,9 +103,7 @@ class Trainer:
                 loss, count = self._text_loss(batches[step % len(batches)])
             else:
                 indices, view = self._photos(stage, step, per_epoch)
-                learning = stage == "polish" or (
-                    stage == "captions" and step >= self._unfreeze_step(per_epoch)
-                )
+                learning = step >= self._encoder_begins(stage, per_epoch)
                 if stage != "scst":
                     loss, count = self._caption_loss(indices, view, step, learning)
                 else:
@@ -144,8 +142,10 @@ class Trainer:
         epochs = {"captions": r.epochs, "polish": r.polish_epochs, "scst": r.scst_epochs}
         return epochs[stage] * per_epoch, per_epoch
 
-    def _unfreeze_step(self, per_epoch: int) -> int:
-        return self.recipe.unfreeze_epoch * per_epoch
+    def _encoder_begins(self, stage: str, per_epoch: int) -> float:
+        """The step of a stage from which on the encoder's head learns; infinite for never."""
+        begins = {"captions": self.recipe.unfreeze_epoch * per_epoch, "polish": 0}
+        return begins.get(stage, math.inf)
 
     # -- losses -------------------------------------------------------------------------------
 
@@ -267,9 +267,7 @@ class Trainer:
 
     def _text_batches(self) -> list[list[list[int]]]:
         """Captions without photos, and those of the photos, in batches of similar length."""
-        lines = [c for e in self.examples for c in e.captions]
-        for path in self.text_files:
-            lines += read_lines(path)
+        lines = self._lines()
         rng = np.random.default_rng((self.recipe.seed, 7))
         wanted = min(len(lines), self.recipe.text_steps * self.recipe.text_batch)
         lines = [lines[i] for i in rng.permutation(len(lines))[:wanted]]
@@ -356,10 +354,9 @@ class Trainer:
         for group in optimizer.param_groups:
             rate = base * rise * fall
             if group["encoder"]:
-                begin = self._unfreeze_step(per_epoch) if stage == "captions" else 0
-                learning = stage == "polish" or (stage == "captions" and step >= begin)
+                begin = self._encoder_begins(stage, per_epoch)
                 soft = min(1.0, (step + 1 - begin) / max(1, warmup))
-                rate = r.encoder_lr * soft * fall if learning else 0.0
+                rate = r.encoder_lr * soft * fall if step >= begin else 0.0
             group["lr"] = rate
 
     @torch.no_grad()
@@ -377,12 +374,16 @@ class Trainer:
     def _tokenizer(self) -> CaptionTokenizer:
         path = self.folder / "tokenizer.json"
         if not path.exists():
-            lines = [c for e in self.examples for c in e.captions]
-            for file in self.text_files:
-                lines += read_lines(file)
-            trained = CaptionTokenizer.train(lines, self.recipe.vocab_size)
+            trained = CaptionTokenizer.train(self._lines(), self.recipe.vocab_size)
             path.write_text(trained.to_json(), encoding="utf-8")
         return CaptionTokenizer.load(path)
+
+    def _lines(self) -> list[str]:
+        """All captions there are, with photos and without."""
+        lines = [c for e in self.examples for c in e.captions]
+        for path in self.text_files:
+            lines += read_lines(path)
+        return lines
 
     def _model(self) -> CaptionModel:
         r = self.recipe
@@ -411,7 +412,7 @@ class Trainer:
         return model
 
     def _figure(self, stage: str, losses: list[float]) -> str:
-        """What to watch: the loss, or in stage 3 the mean CIDEr-D of the samples."""
+        """What to watch: the loss, or in scst the mean CIDEr-D of the samples."""
         if stage == "scst":
             figure = f"reward {np.mean(self.rewards):.4f}"
             self.rewards.clear()
