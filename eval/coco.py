@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,7 @@ def _folders(images: Path) -> list[Path]:
     return sorted(p for p in images.iterdir() if p.is_dir())
 
 
+@cache
 def _digest(folder: Path) -> str:
     """Names the model by what it is, so that results of another are not mixed in."""
     digest = hashlib.sha256()
