@@ -1,4 +1,4 @@
-"""The command `captioner`: caption, score, info.
+"""The command `captioner`: caption, score, demo, info.
 
 Captions go to stdout, everything else to stderr. Exit status: 0 when every photo was captioned, 1
 when some could not be, 2 when the command itself makes no sense.
@@ -15,6 +15,7 @@ import typer
 
 from captioner.errors import CaptionerError, PhotoError
 from captioner.metrics.command import score
+from captioner.page.command import demo
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(score)
+app.command()(demo)
 
 CAPTION_HELP = """Caption photographs: files, or folders with all that is below them.
 

@@ -1,0 +1,15 @@
+"""The web page: `captioner demo`, or `python app.py` in a checkout.
+
+    command.py     the options of the command; starts and stops the server
+    build.py       the page: header, tabs, theme, endpoints
+    caption.py     the Caption tab: one photo, its words and their heat
+    folder.py      the Folder tab: many photos or a zip
+    score.py       the Score tab
+    api.py         the named endpoints for programs
+    models.py      the models that can be chosen, each loaded once
+    shelf.py       what was captioned lately, so that its pictures can be asked for
+    uploads.py     which files may be opened, and how large they may be
+    static/        the style sheet and the scripts
+
+Nothing is imported here: gradio takes seconds, and the command line should not wait for it.
+"""
