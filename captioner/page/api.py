@@ -15,7 +15,6 @@ from captioner.errors import CaptionerError
 from .caption import CaptionDesk, as_json
 from .folder import FolderDesk
 from .score import score_files
-from .settings import checked
 from .uploads import Upload, upload_folder, uploaded
 
 Json = dict[str, Any]

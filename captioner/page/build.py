@@ -59,7 +59,7 @@ def build(models: Models) -> gr.Blocks:
                 lambda: folders.upload(asked.get("id"), asked.get("i")), asked, chosen
             )
 
-        gallery.open(  # type: ignore[operator]
+        gallery.open(
             open_photo, controls, [tabs, viewer], show_progress="hidden",
             api_visibility="private", trigger_mode="always_last", **queue,
         )  # fmt: skip
@@ -134,7 +134,7 @@ def _caption_tab(
         asked = event._data or {}
         return ask(lambda: _upload(asked, samples), asked, chosen)
 
-    viewer.ask(  # type: ignore[operator]  # gradio makes it of the name in the script
+    viewer.ask(
         asked_for, controls, viewer, show_progress="hidden", api_visibility="private",
         trigger_mode="always_last", **queue,
     ).failure(None, js=FAILED)  # fmt: skip
@@ -205,12 +205,12 @@ def _folder_tab(
         except CaptionerError as error:
             yield answer | {"error": str(error)}
 
-    started = gallery.start(  # type: ignore[operator]
+    started = gallery.start(
         start, controls, gallery, show_progress="hidden", api_visibility="private",
         concurrency_id="folder", concurrency_limit=1,
     )  # fmt: skip
     started.failure(None, js=FAILED)
-    gallery.stop(None, cancels=[started], api_visibility="private")  # type: ignore[operator]
+    gallery.stop(None, cancels=[started], api_visibility="private")
     return gallery
 
 
@@ -223,7 +223,10 @@ def _score_tab() -> None:
         references = gr.File(label="References: COCO captions JSON, or Karpathy's", height=150)
     with gr.Row(equal_height=True, elem_classes="c-score-row"):
         split = gr.Dropdown(
-            ["", *KARPATHY_SPLITS], value="", label="Split, of a Karpathy file", scale=1
+            [("test, or no splits", ""), *((s, s) for s in KARPATHY_SPLITS)],
+            value="",
+            label="Split, of a Karpathy file",
+            scale=1,
         )
         button = gr.Button("Score the captions", variant="primary", scale=1)
     shown = gr.HTML(elem_id="c-score", apply_default_css=False)

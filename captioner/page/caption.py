@@ -199,8 +199,9 @@ def _describe(caption: Caption) -> dict[str, Any]:
     """What the page shows of a caption, its words with their small heatmaps."""
     small = _small(caption, THUMB)
     maps = [w.heatmap for w in caption.words if w.heatmap is not None]
-    # Shown first: the word whose map is the most pointed.
-    first = int(np.argmax([m.max() for m in maps])) if maps else 0
+    # Shown first: of the longer words, which name things, the one whose map is the most pointed.
+    peaks = [m.max() + (len(w.text) > 2) for w, m in zip(caption.words, maps, strict=True)]
+    first = int(np.argmax(peaks)) if peaks else 0
     return {
         "text": caption.text,
         "confidence": round(caption.confidence, 4),

@@ -27,7 +27,9 @@ def demo(
     ] = False,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="A model folder; may be repeated, to choose on the page."),
+        typer.Option(
+            "--model", "-m", help="A model folder; may be repeated, to choose on the page."
+        ),
     ] = None,
     root_path: Annotated[
         str, typer.Option(help="Behind a proxy: the path, or the whole address, of the page there.")

@@ -11,18 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-
-
-
 from captioner.batch import caption_files
 from captioner.captioner import Caption
 from captioner.errors import CaptionerError
 
-
 from .caption import CaptionDesk, answered, as_json, data_uri
 from .settings import checked
 from .shelf import Shelf
-
 from .uploads import PHOTO_LIMITS, Upload, told, unpack
 
 THUMB = 480
@@ -137,9 +132,13 @@ def _captioned(run: Run, n: int, caption: Caption, model: str) -> None:
     small = caption.photo.image.copy()
     small.thumbnail((THUMB, THUMB))
     run.thumbs[n] = data_uri(small, "JPEG", quality=80)
-    words = [[w.text, round(w.probability, 4)] for w in caption.words]
-    row = {"i": n, "name": name, "caption": caption.text, "confidence": caption.confidence}
-    run.rows.append(row | {"words": words, "ratio": round(small.width / small.height, 4)})
+    row = {
+        "i": n,
+        "name": name,
+        "caption": caption.text,
+        "confidence": round(caption.confidence, 4),
+    }
+    run.rows.append(row)
     run.records.append({"n": n, **as_json(name, caption, model)})
 
 

@@ -45,9 +45,7 @@ class Models:
             raise CaptionerError(f"There is no model {name!r}; choose {' or '.join(self.names)}.")
         with self._lock:
             if name not in self._loaded:
-                self._loaded[name] = load(
-                    self.folders[name], device=self.device, dtype=self.dtype
-                )
+                self._loaded[name] = load(self.folders[name], device=self.device, dtype=self.dtype)
             return self._loaded[name]
 
     def warm(self) -> None:

@@ -32,7 +32,11 @@ def settings(models: Models) -> list[gr.components.Component]:
                 info="For drawing: low is careful, high is bold.",
             )  # fmt: skip
             seed = gr.Number(
-                0, precision=0, minimum=0, label="Seed", info="For drawing: another, another caption."
+                0,
+                precision=0,
+                minimum=0,
+                label="Seed",
+                info="For drawing: another, another caption.",
             )
         with gr.Row():
             shortest = gr.Slider(1, 30, value=base.min_length, step=1, label="Shortest, in tokens")
@@ -110,15 +114,16 @@ def checked(options: Any) -> dict[str, Any]:
             if not number or not low <= value <= high or kind(value) != value:
                 shown = "true or false" if kind is bool else f"a number from {low:g} to {high:g}"
                 raise CaptionerError(f"{name} is {shown}, not {value!r}.")
-            good[name] = kind(value)
-        elif name in ("model", "prefix") and isinstance(value, str) and len(value) <= MAX_TEXT:
-            good[name] = value
-        elif name == "without" and isinstance(value, list) and _are_words(value):
-            good[name] = value
-        elif name in ("model", "prefix", "without"):
-            raise CaptionerError(f"{name} is a text, or for `without` a list of words: {value!r}.")
+            value = kind(value)
+        elif name in ("model", "prefix"):
+            if not isinstance(value, str) or len(value) > MAX_TEXT:
+                raise CaptionerError(f"{name} is a text of at most {MAX_TEXT} letters.")
+        elif name == "without":
+            if not isinstance(value, list) or not _are_words(value):
+                raise CaptionerError("without is a list of at most 20 words.")
         else:
             raise CaptionerError(f"There is no option {name!r}.")
+        good[name] = value
     return good
 
 

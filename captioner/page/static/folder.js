@@ -26,6 +26,7 @@ async function start(files) {
   part("drop").hidden = true;
   part("work").hidden = false;
   root.dataset.state = "busy";
+  toTop();
   buttons(true);
   say(`Uploading ${count(wanted.length, "file")}`, "", 0);
   const sent = new Array(wanted.length);
@@ -94,9 +95,10 @@ function add(row) {
     part("failures").append(make("li", {}, make("b", {}, row.name), make("span", {}, row.error)));
     return;
   }
-  const card = make("button", { type: "button", class: "c-photo", "data-i": row.i, title: row.name },
-    make("span", { class: "c-photo-box", style: `--ratio:${row.ratio}` }, make("img", { alt: row.caption })),
-    make("b", {}, row.caption), make("small", {}, `${row.name}, confidence ${percent(row.confidence)}`));
+  const card = make("button", { type: "button", class: "c-photo", "data-i": row.i,
+    title: `${row.name}, confidence ${percent(row.confidence)}` },
+    make("span", { class: "c-photo-box" }, make("img", { alt: row.caption })),
+    make("b", {}, row.caption), make("small", {}, make("span", {}, row.name), make("span", {}, percent(row.confidence))));
   cards.set(row.i, card);
   const after = [...part("gallery").children].find((other) => Number(other.dataset.i) > row.i);
   part("gallery").insertBefore(card, after || null);

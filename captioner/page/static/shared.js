@@ -18,6 +18,11 @@ function tell(sentence) {
   box.hidden = !sentence;
 }
 
+// What was asked for appears at the top: bring that into view for who asked from further down.
+function toTop() {
+  if (element.getBoundingClientRect().top < 0) element.scrollIntoView({ behavior: "smooth" });
+}
+
 // Whether this tab is the one in view: both tabs stay in the page.
 const inView = () => element.offsetParent !== null && element.getClientRects().length > 0;
 

@@ -18,9 +18,9 @@ function busy() {
   asked += 1;
   tell("");
   root.dataset.state = "busy";
+  toTop();
   part("result").hidden = false;
   part("drop").hidden = true;
-  part("again").hidden = false;
   part("busy").hidden = false;
   part("told").hidden = true;
   return asked;
@@ -58,9 +58,9 @@ function refused(sentence) {
   } else {
     part("result").hidden = true;
     part("drop").hidden = false;
-    part("again").hidden = true;
   }
   tell(sentence);
+  toTop();
 }
 
 watch("value", () => {
@@ -91,7 +91,7 @@ function showPreview(source) {
 }
 
 function setShape(width, height) {
-  part("frame").style.setProperty("--ratio", width / height);
+  root.style.setProperty("--ratio", width / height);
 }
 
 function show(answer) {
@@ -102,7 +102,6 @@ function show(answer) {
   root.dataset.state = "shown";
   part("result").hidden = false;
   part("drop").hidden = true;
-  part("again").hidden = false;
   part("busy").hidden = true;
   part("told").hidden = false;
   part("seconds").textContent = `${answer.seconds.toFixed(answer.seconds < 9.95 ? 1 : 0)} s`;
