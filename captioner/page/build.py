@@ -34,8 +34,11 @@ def concurrency() -> int:
     return max(1, cores() // 2)
 
 
-def build(models: Models) -> gr.Blocks:
-    """The whole page over these models. `launch_options` has what belongs to its launch."""
+def build(models: Models, waiting: int | None = None) -> gr.Blocks:
+    """The whole page over these models. `launch_options` has what belongs to its launch.
+
+    waiting: how many questions may wait; who comes later is told that the server is busy.
+    """
     desk = CaptionDesk(models)
     folders = FolderDesk(desk)
     queue = {"concurrency_id": "model", "concurrency_limit": concurrency()}
@@ -64,7 +67,8 @@ def build(models: Models) -> gr.Blocks:
             api_visibility="private", trigger_mode="always_last", **queue,
         )  # fmt: skip
         add_endpoints(desk, folders, queue)
-    return page.queue(max_size=32 * concurrency(), default_concurrency_limit=concurrency())
+    waiting = 32 * concurrency() if waiting is None else waiting
+    return page.queue(max_size=waiting, default_concurrency_limit=concurrency())
 
 
 def launch_options() -> dict[str, Any]:

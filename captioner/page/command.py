@@ -42,6 +42,10 @@ def demo(
             "and a file are not seen by others on this machine.",
         ),
     ] = None,
+    queue: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many may wait; later ones are told that the server is busy."),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: the best.")
     ] = None,
@@ -62,7 +66,7 @@ def demo(
     """
     serve(
         model or (), host=host, port=port, share=share, root_path=root_path, auth=people(auth),
-        device=device, dtype=dtype, browser=browser,
+        queue=queue, device=device, dtype=dtype, browser=browser,
     )  # fmt: skip
 
 
@@ -74,6 +78,7 @@ def serve(
     share: bool = False,
     root_path: str = "",
     auth: list[tuple[str, str]] | None = None,
+    queue: int | None = None,
     device: str | None = None,
     dtype: str | None = None,
     browser: bool = False,
@@ -93,7 +98,7 @@ def serve(
         typer.echo("Loading the model ...", err=True)
         loaded = Models(models, device=device, dtype=dtype)
         loaded.warm()
-        page = build(loaded)
+        page = build(loaded, queue)
         try:
             _, address, public = page.launch(
                 server_name=host,
