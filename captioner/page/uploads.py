@@ -98,7 +98,8 @@ def _members(archive: Upload) -> list[Upload]:
 
 def _is_photo(info: zipfile.ZipInfo) -> bool:
     path = PurePosixPath(info.filename.replace("\\", "/"))
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    shown = [part for part in path.parts if part not in (".", "..")]
+    hidden = any(part.startswith((".", "__MACOSX")) for part in shown)
     return not info.is_dir() and not hidden and path.suffix.lower() in PHOTO_SUFFIXES
 
 

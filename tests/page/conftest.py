@@ -1,5 +1,6 @@
 """The page in a real browser: one server for all tests, a fresh browser context for each."""
 
+import base64
 import os
 import re
 import shutil
@@ -54,7 +55,9 @@ def serving(folder: Path, *options: str, **environment: str):
         process.terminate()
         process.wait(30)
     assert not list(folder.iterdir()), "uploads were left behind"
-    assert "Traceback" not in "".join(lines), "".join(lines)
+    # Gradio prints a traceback for who asks for a file that is not theirs; nothing else has one.
+    failures = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    assert all("InvalidPathError" in line for line in failures), "".join(lines)
 
 
 def free_port() -> int:
@@ -163,8 +166,6 @@ def heat(page, word: int, rank: int = 0) -> np.ndarray:
           return [canvas.width, canvas.height, btoa(text)];
         }"""
     )
-    import base64
-
     return np.frombuffer(base64.b64decode(values), np.uint8).reshape(height, width, 3)
 
 

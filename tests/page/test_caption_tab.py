@@ -72,9 +72,7 @@ def test_strength_and_the_bare_photo(page, model, photos):
     heat(page, 1)
     shown_first = page.get_attribute("#c-viewer .c-heat", "src")
     page.locator("[data-part=strength]").fill("90")
-    page.wait_for_function(
-        "old => document.querySelector('.c-heat').src !== old", arg=shown_first
-    )
+    page.wait_for_function("old => document.querySelector('.c-heat').src !== old", arg=shown_first)
     assert same_picture(heat(page, 1), caption.overlay(1, strength=0.9))
     page.locator("[data-part=heat-on]").uncheck()
     assert page.locator("#c-viewer .c-heat").is_hidden()

@@ -32,7 +32,9 @@ def get(address: str) -> int:
 
 
 def test_the_example_of_the_page_runs(server, photos, tmp_path, monkeypatch, capsys, model):
-    [example] = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/page.md").read_text(), re.S | re.M)
+    [example] = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs/page.md").read_text(), re.S | re.M
+    )
     shutil.copy(photos[2], tmp_path / "photo.jpg")
     with zipfile.ZipFile(tmp_path / "more.zip", "w") as file:
         file.write(photos[0], "one.png")
@@ -82,15 +84,48 @@ def test_options_that_make_no_sense_are_refused_in_a_sentence(client, photos, op
         client.predict(file, options, api_name="/caption")
 
 
-def test_no_file_outside_the_upload_folder_can_be_reached(server, client, photos):
-    for path in ("/etc/passwd", ROOT / "README.md", ROOT / "captioner/builtin/config.json", photos[0]):
+def call(server: str, name: str, *data) -> str:
+    """An endpoint by bare HTTP, as a stranger would: the events that it answers with."""
+    body = json.dumps({"data": data}).encode()
+    request = urllib.request.Request(
+        f"{server}gradio_api/call/{name}", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        event = json.load(answer)["event_id"]
+    with urllib.request.urlopen(f"{server}gradio_api/call/{name}/{event}") as answer:
+        return answer.read().decode()
+
+
+def test_no_file_outside_the_upload_folder_can_be_reached(server, photos):
+    inside = (ROOT / "README.md", ROOT / "captioner/builtin/config.json", photos[0])
+    for path in ("/etc/passwd", *inside):
         assert get(f"{server}gradio_api/file={path}") == 403, path
-        for kind in ({"_type": "gradio.FileData"}, {}):
-            given = {"path": str(path), "meta": kind, "orig_name": "photo.png"}
-            with pytest.raises(Exception, match="not uploaded"):
-                client.predict(given, api_name="/caption")
+        for more in ({"meta": {"_type": "gradio.FileData"}}, {}, {"url": f"file://{path}"}):
+            file = {"path": str(path), **more}
+            for name, data in {
+                "caption": [file, None],
+                "heatmaps": [file, None],
+                "batch": [[file], None],
+                "score": [file, file, None],
+            }.items():
+                answer = call(server, name, *data)
+                assert answer.startswith("event: error"), answer
+                assert "not uploaded" in answer, answer
     assert get(f"{server}gradio_api/file=/etc") == 403
     assert get(f"{server}gradio_api/file=../../etc/passwd") in (403, 404)
+
+
+def test_the_page_s_own_questions_are_checked_too(page):
+    """What the page's script sends can be forged: other paths, other people's pictures."""
+    page.evaluate(
+        """() => {
+          const viewer = document.querySelector('#c-viewer .c-viewer');
+          viewer.querySelector('.c-sample').dataset.sample = '99';
+          viewer.querySelector('.c-sample').click();
+        }"""
+    )
+    alert = page.wait_for_selector("#c-viewer [role=alert]:not([hidden])")
+    assert "was not uploaded here" in alert.inner_text()
 
 
 def test_a_busy_server_says_so(builtin, tmp_path, photos):
