@@ -36,7 +36,7 @@ class Pool:
     a hung thread stays until the program ends)."""
 
     def __init__(self, workers: int, *, processes: bool = True):
-        self._workers = [_Worker(processes) for _ in range(workers)]
+        self._workers = [Worker(processes) for _ in range(workers)]
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -72,7 +72,7 @@ class Pool:
         room = threading.Semaphore(window)
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-        def work(one: _Worker) -> None:
+        def work(one: Worker) -> None:
             try:
                 while True:
                     room.acquire()
@@ -109,7 +109,7 @@ class Pool:
             room.release(len(self._workers))
 
 
-class _Worker:
+class Worker:
     """One process (or thread) and the pipe to it; started anew when it is lost."""
 
     def __init__(self, process: bool):

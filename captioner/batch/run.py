@@ -24,7 +24,7 @@ from captioner.machine import cores
 
 from .decode import Decoder
 from .pool import Pool
-from .sources import Item
+from .sources import Item, chunks
 
 FEW = 32
 """Up to so many photos are decoded by threads: processes would not be worth their start."""
@@ -32,7 +32,8 @@ FEW = 32
 
 @dataclass(frozen=True)
 class Done:
-    """What became of one item: its caption, or why there is none."""
+    """What became of one item: its caption, or why there is none. Neither, when it was left out
+    because it has a caption already."""
 
     item: Item
     caption: Caption | None = None
@@ -164,7 +165,7 @@ def _decoded(
 
 @dataclass
 class _Batch:
-    """Items that go through the model together; outcomes are (pixels, photo) or an error."""
+    """Items that go through the model together; outcomes are those of `Decoder`, or errors."""
 
     items: Sequence[Item]
     outcomes: list[Any]
@@ -174,19 +175,15 @@ class _Batch:
 def _caption(
     model: Captioner, batch: _Batch, search: Search, options: dict[str, Any]
 ) -> list[Done]:
-    good = [outcome for outcome in batch.outcomes if not isinstance(outcome, PhotoError)]
+    good = [outcome for outcome in batch.outcomes if isinstance(outcome, tuple)]
     captions: Iterator[Caption] = iter(())
     if good:
         pixels = np.stack([pixels for pixels, _ in good])
         photos: list[Photo] = [photo for _, photo in good]
         captions = iter(model.caption_pixels(pixels, photos, search, **options))
-    return [
-        Done(item, error=outcome) if isinstance(outcome, PhotoError) else Done(item, next(captions))
-        for item, outcome in zip(batch.items, batch.outcomes, strict=True)
-    ]
-
-
-def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    iterator = iter(items)
-    while chunk := list(itertools.islice(iterator, size)):
-        yield chunk
+    done = []
+    for item, outcome in zip(batch.items, batch.outcomes, strict=True):
+        caption = next(captions) if isinstance(outcome, tuple) else None
+        error = outcome if isinstance(outcome, PhotoError) else None
+        done.append(Done(item, caption, error))
+    return done

@@ -14,8 +14,10 @@ from __future__ import annotations
 import contextlib
 import glob
 import io
+import itertools
 import json
 import os
+import re
 import stat
 import sys
 import tarfile
@@ -44,6 +46,7 @@ class Item:
     member: the name within `path`, for members of zips.
     url: the address that the photo is fetched from.
     data: the bytes themselves, where they cannot be had again (compressed tars).
+    place: where its text file goes below a folder that mirrors the input.
     problem: why there is no photo, as a sentence.
     """
 
@@ -54,7 +57,13 @@ class Item:
     member: str | None = None
     url: str | None = None
     data: bytes | None = field(default=None, repr=False)
+    place: str = ""
     problem: str | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The photo's own file, where it is one."""
+        return Path(self.path) if self.path and not self.span and self.member is None else None
 
 
 class Passed(Counter[str]):
@@ -111,7 +120,7 @@ def annotated_items(
     images = _images(annotations)
     below = [f for root in roots for f in (root, *_subfolders(root))]
     items = (
-        Item(str(path), image_id=number, path=str(path))
+        Item(str(path), image_id=number, path=str(path), place=_inside(name))
         for number, name in images
         for path in [_placed(name, roots, below)]
     )
@@ -134,6 +143,13 @@ def read_list(source: str) -> Iterator[str]:
         raise DataError(f"The list {source} cannot be read: {error.strerror}.") from error
 
 
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Items in their order, `size` at a time; the last may be fewer."""
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
 # Paths --------------------------------------------------------------------------------------------
 
 
@@ -153,7 +169,7 @@ def _find(
     for given in paths:
         path = os.fspath(given)
         if _is_url(path):
-            yield Item(path, url=path)
+            yield Item(path, url=path, place=_inside(path.partition("://")[2]))
             continue
         for found in [path] if os.path.lexists(path) else _expand(path) or [path]:
             yield from _of_path(found, passed, limits)
@@ -163,7 +179,9 @@ def _of_path(path: str, passed: Passed, limits: Limits) -> Iterator[Item]:
     try:
         mode = Path(path).stat().st_mode
     except (OSError, ValueError):
-        yield Item(path, path=path)  # decoding will say what is wrong with it
+        yield Item(
+            path, path=path, place=Path(path).name
+        )  # decoding will say what is wrong with it
         return
     if stat.S_ISDIR(mode):
         unread: list[Item] = []
@@ -172,7 +190,7 @@ def _of_path(path: str, passed: Passed, limits: Limits) -> Iterator[Item]:
             passed=lambda why, file: passed.one("archives" if _is_archive(file) else why),
             unread=lambda folder, problem: unread.append(Item(folder, problem=problem)),
         ):
-            yield Item(str(photo), path=str(photo))
+            yield Item(str(photo), path=str(photo), place=str(photo.relative_to(path)))
             yield from _drained(unread)
         yield from _drained(unread)
     elif stat.S_ISREG(mode) and path.lower().endswith(TARS):
@@ -180,7 +198,7 @@ def _of_path(path: str, passed: Passed, limits: Limits) -> Iterator[Item]:
     elif stat.S_ISREG(mode) and path.lower().endswith(".zip"):
         yield from _of_zip(path, passed)
     else:
-        yield Item(path, path=path)
+        yield Item(path, path=path, place=Path(path).name)
 
 
 def _drained(items: list[Item]) -> Iterator[Item]:
@@ -218,14 +236,15 @@ def _of_tar(path: str, passed: Passed, limits: Limits) -> Iterator[Item]:
                 tar.members = []  # type: ignore[attr-defined]  # else all are kept; a shard may have a million
                 if not _is_member(member.name, member.isreg() and not member.issparse(), passed):
                     continue
-                name = f"{path}/{member.name}"
+                name, place = f"{path}/{member.name}", _inside(f"{Path(path).name}/{member.name}")
                 if plain:
-                    yield Item(name, path=path, span=(member.offset_data, member.size))
+                    span = member.offset_data, member.size
+                    yield Item(name, path=path, span=span, place=place)
                 elif member.size > limits.max_bytes:
                     yield Item(name, problem=_too_large(name, limits))
                 else:
                     stream = tar.extractfile(member)
-                    yield Item(name, data=stream.read() if stream else b"")
+                    yield Item(name, data=stream.read() if stream else b"", place=place)
     except Exception as error:  # a damaged tar raises whatever its decompressor raises
         yield Item(path, problem=_broken_archive(path, error))
 
@@ -238,7 +257,14 @@ def _of_zip(path: str, passed: Passed) -> Iterator[Item]:
         yield Item(path, problem=_broken_archive(path, error))
         return
     for name in names:
-        yield Item(f"{path}/{name}", path=path, member=name)
+        place = _inside(f"{Path(path).name}/{name}")
+        yield Item(f"{path}/{name}", path=path, member=name, place=place)
+
+
+def _inside(name: str) -> str:
+    """A foreign name as a place below a folder: it leads nowhere outside."""
+    parts = [part for part in re.split(r"[/\0]", name) if part not in ("", ".", "..")]
+    return "/".join(part[:200] for part in parts) or "unnamed"
 
 
 def _is_member(name: str, regular: bool, passed: Passed) -> bool:
@@ -330,10 +356,17 @@ def _subfolders(root: Path) -> list[Path]:
 
 def _placed(name: str, roots: list[Path], below: list[Path]) -> Path:
     """Where a photo of an annotation file is; a name leads nowhere outside the folders."""
-    parts = [part for part in Path(name).parts if part not in ("/", "..", ".")]
-    inside = Path(*parts) if parts else Path(name or "unnamed")
+    inside = Path(_inside(name))
     candidates = (folder / tail for tail in (inside, Path(inside.name)) for folder in below)
     return next((c for c in candidates if c.is_file()), roots[0] / inside)
+
+
+def sidecar(item: Item, folder: Path | None) -> Path | None:
+    """Where the text file of a photo goes: at its place under the folder, or beside the photo; None
+    when it has no place (beside what is in an archive or on the web)."""
+    if folder:
+        return (folder / (item.place or Path(item.name).name)).with_suffix(".txt")
+    return item.file.with_suffix(".txt") if item.file else None
 
 
 # Reading ------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def _answer(function: Callable[[Any], Any], argument: Any) -> Any:
     try:
         return function(argument)
     except CaptionerError as error:
-        return type(error)(str(error))  # without the traceback, which cannot be sent
+        return PhotoError(str(error))  # without what it came from, which may not pickle
     except MemoryError:
         return PhotoError(f"{argument.name} needs more memory than this machine has free.")
     except Exception as error:
