@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import signal
@@ -10,15 +11,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from captioner.errors import CaptionerError, PhotoError
 
 from .decode import Captioned
-from .job import Job, Outputs, Sheets, run_job
+from .job import Outputs, Sheets, Task, run_job
 from .journal import Journal, lock, read_records
+from .local_engine import LocalEngine
 from .metadata import WriteMetadata, check_metadata, has_metadata
 from .progress import Progress, Tally
 from .sinks import FORMATS, SUFFIXES, TABLES, Sidecars, check_format, write_table
@@ -191,16 +193,17 @@ def caption(
     if skip_captioned or (inside and not overwrite):
         # Without a journal, the text files or descriptions themselves say what is done.
         skip = Captioned(text_folder, metadata=write_metadata or has_metadata())
-    job = Job(
-        find=find, outputs=outputs, batch_size=batch_size, seconds=time_limit, skip=skip,
-        ordered=ordered or not records, options={"prefix": prefix, "without": tuple(without or ())},
+    task = Task(
+        batch_size=batch_size, seconds=time_limit, skip=skip, sheets=heatmaps is not None,
+        ordered=ordered or not records, steady=records is not None,
+        options={"prefix": prefix, "without": tuple(without or ())},
         search={
             "alternatives": alternatives, "beams": beams, "length_penalty": length_penalty,
             "min_length": min_length, "max_length": max_length, "no_repeat": no_repeat,
             "sample": sample or None, "temperature": temperature, "top_k": top_k, "top_p": top_p,
             "seed": seed,
         },
-        model=model, device=device, dtype=dtype, engine=engine, workers=workers,
+        model=model, device=device, dtype=dtype,
     )  # fmt: skip
     # A file name need not be valid UTF-8: print the bytes that it has.
     with contextlib.suppress(AttributeError):
@@ -209,13 +212,16 @@ def caption(
     bar = sys.stderr.isatty() and not (outputs.printed and sys.stdout.isatty())
     tally = Tally()
     progress = Progress(tally, quiet=quiet, bar=bar)
+    start = _engine(engine, workers)
     locks = [lock(Path(p), f"captioning {p}") for p in named if inside and Path(p).is_dir()]
     with _stopping() as stop:
         try:
             if records:
                 outputs.journal = Journal(records, overwrite=overwrite, retry_failed=retry_failed)
-            total = None if from_list == "-" or _compressed(named) else _counting(find)
-            run_job(job, tally, progress, stop, total)
+            run_job(
+                find, task, outputs, start, tally, progress,
+                stop=stop, count=from_list != "-" and not _compressed(named),
+            )  # fmt: skip
         finally:
             progress.close()
             outputs.close()
@@ -287,8 +293,16 @@ def _destination(
     return kind, output if kind == "jsonl" else output.with_suffix(".jsonl")
 
 
-def _counting(find: Callable[[Passed], Iterable[Item]]) -> Callable[[], int]:
-    return lambda: sum(1 for _ in find(Passed()))
+def _engine(name: str, workers: int | None) -> Callable[..., Any]:
+    """What starts the engine; Ray is imported only where it is asked for."""
+    if name == "local":
+        if workers:
+            raise CaptionerError("--workers goes with --engine ray.")
+        return LocalEngine
+    from .ray_engine import RayEngine, check_ray
+
+    check_ray()
+    return functools.partial(RayEngine, workers=workers)
 
 
 def _compressed(paths: Iterable[str]) -> bool:

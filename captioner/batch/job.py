@@ -9,10 +9,10 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from captioner.errors import CaptionerError
 
@@ -32,55 +32,75 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Job:
-    """What is to be done.
+class Task:
+    """How photos are to be captioned: all that an engine needs to know. It pickles.
 
-    find: the items, from the beginning each time it is called. options: of
-    `Captioner.caption_photos`. search: of `Captioner.search`. seconds: for decoding a photo.
-    skip: which photos to leave out. workers: models in a cluster.
+    seconds: for decoding a photo. skip: which photos to leave out. sheets: make contact sheets.
+    ordered: give batches in the order of the input. steady: the threads do not depend on how many
+    photos there are, since that can change the last digits. options: of `Captioner.caption_photos`.
+    search: of `Captioner.search`.
     """
 
-    find: Callable[[Passed], Iterator[Item]]
-    outputs: Outputs
     batch_size: int = 16
     seconds: float = 10.0
     skip: Captioned | None = None
+    sheets: bool = False
     ordered: bool = False
+    steady: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
     device: str | None = None
     dtype: str | None = None
-    engine: str = "local"
-    workers: int | None = None
+
+
+class Engine(Protocol):
+    """A model at work, here or elsewhere."""
+
+    settings: dict[str, Any]
+    """What the captions depend on, for the journal."""
+
+    def run(
+        self, batches: Iterable[list[Item]], stop: Callable[[], bool]
+    ) -> Iterator[list[Result]]:
+        """The results of batches; once `stop()` is true no more are begun."""
+        ...
 
 
 def run_job(
-    job: Job,
+    find: Callable[[Passed], Iterator[Item]],
+    task: Task,
+    outputs: Outputs,
+    start: Callable[[Task, list[Item]], AbstractContextManager[Engine]],
     tally: Tally,
     progress: Progress,
-    stop: Callable[[], bool],
-    count: Callable[[], int] | None = None,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    count: bool = True,
 ) -> None:
     """Do what is missing of a job. Once `stop()` is true, finish what the model has, and return.
+
+    Args:
+        find: gives the items, from the beginning each time it is called.
+        start: starts an engine for a task, given its first batch. It is not called when there is
+            nothing to do.
+        count: find out how many items there are while the first are being captioned.
 
     Raises CaptionerError: the model cannot be loaded, a setting makes no sense, or results cannot
     be written.
     """
-    items, outputs = job.find(tally.passed), job.outputs
+    items = find(tally.passed)
     if outputs.sheets:
         items = outputs.sheets.named(items)
-    batches = plan(items, job.batch_size, outputs.journal, tally)
+    batches = plan(items, task.batch_size, outputs.journal, tally)
     first = next(batches, None)
-    if first is None:  # all done before: no model is loaded for that
+    if first is None:
         return
-    # Engines import this module; and the model's libraries are imported only when there is work.
-    home = import_module(f".{job.engine}_engine", __package__)
-    with home.Engine(job, first) as engine:
+    with start(task, first) as engine:
         if outputs.journal:
             for change in outputs.journal.begin(engine.settings):
                 progress.say(f"Note: for the photos done before, {change}.")
-        progress.begin(count)
+        progress.begin((lambda: sum(1 for _ in find(Passed()))) if count else None)
         for results in engine.run(itertools.chain([first], batches), stop):
             outputs.write(results, tally, progress)
 

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captioner import __version__
+from captioner import __version__, machine
 from captioner.errors import CaptionerError
-from captioner.machine import cores
 
 from .decode import Decoder
-from .job import Job, Result, result
+from .job import Result, Task, result
 from .pool import Pool
 from .sources import Item
 
@@ -24,23 +23,41 @@ FETCHERS = 8
 """Processes where photos come from the web, which is mostly waiting."""
 
 
-class Engine:
-    """The model of a job, and the processes that decode for it."""
+class LocalEngine:
+    """The model of a task, and the processes that decode for it."""
 
-    def __init__(self, job: Job, first: list[Item]):
-        """`first` is the first batch: a single photo needs a single process."""
-        self.job = job
-        fetched = any(item.url for item in first)
-        self.pool = Pool(min(max(cores(), FETCHERS if fetched else 0), len(first)))
+    def __init__(self, task: Task, first: list[Item] | None = None, *, cores: int | None = None):
+        """
+        Args:
+            first: the first batch, where it is known: a single photo needs a single process.
+            cores: how many to use; None: all that this process may.
+
+        Raises:
+            CaptionerError: the model cannot be loaded, or a setting makes no sense.
+        """
+        self.task = task
+        self.cores = cores or machine.cores()
+        fetched = any(item.url for item in first or ())
+        workers = max(self.cores, FETCHERS if fetched else 0)
+        self.pool = Pool(min(workers, len(first)) if first else workers)
         try:
-            self.model, self.search = load_model(job)
+            from captioner.captioner import DRAWN_SIDE, load
+
+            self.model = load(task.model, device=task.device, dtype=task.dtype)
+            self.search = self.model.search(**task.search)
         except BaseException:
             self.pool.close()
             raise
-        self.settings = settings(job, self.model, self.search)
-        self.few = len(first) < job.batch_size and job.outputs.journal is None
+        self.settings = settings(task, self.model, self.search)
+        self.decoder = Decoder(
+            self.model.size,
+            DRAWN_SIDE if task.sheets else None,
+            seconds=task.seconds,
+            skip=task.skip,
+        )
+        self.alone = not task.steady and first is not None and len(first) < task.batch_size
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> LocalEngine:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,45 +69,28 @@ class Engine:
         """The results of batches, as they are done or in order."""
         from .run import caption_batches, lanes_for
 
-        job, sheets = self.job, self.job.outputs.sheets is not None
-        batch: Any
+        lanes = 1 if self.alone else lanes_for(self.model.device, self.cores)
         try:
             for batch in caption_batches(
-                self.model, batches, self.search, decoder(job, self.model), self.pool,
-                # The same number at every run of a job: it can change the last digits.
-                lanes=1 if self.few else lanes_for(self.model.device),
-                ordered=job.ordered, stop=stop, **job.options,
+                self.model, batches, self.search, self.decoder, self.pool,
+                lanes=lanes, threads=None if self.alone else self.cores // lanes,
+                ordered=self.task.ordered, stop=stop, **self.task.options,
             ):  # fmt: skip
-                yield [result(done, self.model, sheet=sheets) for done in batch]
+                yield [result(done, self.model, sheet=self.task.sheets) for done in batch]
         except RuntimeError as error:
             if "out of memory" in str(error):
                 raise CaptionerError(
-                    f"{self.model.device} has not enough memory for {job.batch_size} photos at "
-                    "once: give a smaller --batch-size. What has been written is safe."
+                    f"{self.model.device} has not enough memory for {self.task.batch_size} photos "
+                    "at once: give a smaller --batch-size. What has been written is safe."
                 ) from error
             raise
 
 
-def load_model(job: Job) -> tuple[Captioner, Search]:
-    """Raises CaptionerError: the model cannot be loaded or a setting makes no sense."""
-    from captioner.captioner import load
-
-    model = load(job.model, device=job.device, dtype=job.dtype)
-    return model, model.search(**job.search)
-
-
-def decoder(job: Job, model: Captioner) -> Decoder:
-    from captioner.captioner import DRAWN_SIDE
-
-    drawn = DRAWN_SIDE if job.outputs.sheets else None
-    return Decoder(model.size, drawn, seconds=job.seconds, skip=job.skip)
-
-
-def settings(job: Job, model: Captioner, search: Search) -> dict[str, Any]:
+def settings(task: Task, model: Captioner, search: Search) -> dict[str, Any]:
     """What captions depend on, for the journal."""
     from captioner.captioner import BUILTIN
 
-    weights = Path(job.model or BUILTIN) / "model.safetensors"
+    weights = Path(task.model or BUILTIN) / "model.safetensors"
     digest = ""
     if weights.is_file():
         with weights.open("rb") as stream:
@@ -101,6 +101,5 @@ def settings(job: Job, model: Captioner, search: Search) -> dict[str, Any]:
         "weights_sha256": digest,
         "dtype": str(model.dtype).removeprefix("torch."),
         **search.to_dict(),
-        "prefix": job.options.get("prefix", ""),
-        "without": list(job.options.get("without", ())),
+        **{name: list(v) if isinstance(v, tuple) else v for name, v in task.options.items()},
     }

@@ -5,6 +5,7 @@ photo happened to be decoded first: floating-point sums differ in their last dig
 and a run that was interrupted is to end with the very bytes of one that was not.
 """
 
+import functools
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -64,7 +65,6 @@ def caption_items(
     limits: Limits | None = None,
     seconds: float = 10.0,
     pool: Pool | None = None,
-    lanes: int = 1,
     ordered: bool = False,
     **options: Any,
 ) -> Iterator[Done]:
@@ -75,7 +75,6 @@ def caption_items(
         heatmaps: also take the second look, and keep the photos to draw on.
         limits: of each photo's size. seconds: for decoding one photo, after which it is given up.
         pool: decodes the photos; None: one of its own, of threads for few items.
-        lanes: batches in the model at a time, each by one thread; see `lanes_for`.
         ordered: give the results in the order of the items, else batch by batch as they are done.
         **options: of `Captioner.caption_photos`.
     """
@@ -87,7 +86,7 @@ def caption_items(
     decoder = Decoder(model.size, DRAWN_SIDE if heatmaps else None, limits or Limits(), seconds)
     try:
         for batch in caption_batches(
-            model, batches, search, decoder, pool, lanes=lanes, ordered=ordered, **options
+            model, batches, search, decoder, pool, ordered=ordered, **options
         ):
             yield from batch
     finally:
@@ -103,16 +102,22 @@ def caption_batches(
     pool: Pool,
     *,
     lanes: int = 1,
+    threads: int | None = None,
     ordered: bool = False,
     stop: Callable[[], bool] = lambda: False,
     **options: Any,
 ) -> Iterator[list[Done]]:
     """Caption batches of items, each as one batch of the model. Memory is bounded: a few batches
     are held, however many there are. Once `stop()` is true, the batches that the model has are
-    finished and no others begun. Options as `Captioner.caption_photos`."""
+    finished and no others begun.
+
+    lanes: batches in the model at a time, each in a thread of ours that uses `threads` cores (None:
+    as torch has it). Options as `Captioner.caption_photos`.
+    """
     running: deque[Future[list[Done]]] = deque()
     options["heatmaps"] = decoder.drawn is not None
-    with ThreadPoolExecutor(lanes, initializer=_share_cores, initargs=(lanes,)) as executor:
+    begin = functools.partial(torch.set_num_threads, threads) if threads else None
+    with ThreadPoolExecutor(lanes, initializer=begin) as executor:
         for batch in _decoded(batches, decoder, pool, ordered, stop):
             running.append(executor.submit(_caption, model, batch, search, options))
             while len(running) > lanes or (running and running[0].done()):
@@ -121,15 +126,10 @@ def caption_batches(
             yield running.popleft().result()
 
 
-def _share_cores(lanes: int) -> None:
-    if lanes > 1:
-        torch.set_num_threads(max(1, cores() // lanes))
-
-
-def lanes_for(device: torch.device) -> int:
+def lanes_for(device: torch.device, cores: int) -> int:
     """How many batches to have in the model at a time. On a CPU, batches side by side use the cores
     better than all cores on one batch, above all while photos are decoded beside them."""
-    return min(cores(), 4) if device.type == "cpu" else 1
+    return min(cores, 4) if device.type == "cpu" else 1
 
 
 def _decoded(
