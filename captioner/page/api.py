@@ -10,9 +10,11 @@ import gradio as gr
 from gradio.data_classes import FileDataDict
 from gradio_client import handle_file
 
+from captioner.batch.records import record
+from captioner.captioner import Caption
 from captioner.errors import CaptionerError
 
-from .caption import CaptionDesk, as_json
+from .caption import CaptionDesk
 from .folder import FolderDesk
 from .score import score_files
 from .uploads import Upload, upload_folder, uploaded
@@ -60,7 +62,7 @@ def add_endpoints(desk: CaptionDesk, folders: FolderDesk, queue: Json) -> None:
         """
         for _ in folders.run(run := folders.begin([_upload(p) for p in photos]), options or {}):
             pass
-        return run.in_order()
+        return run.records
 
     @_sentences
     def score(results: FileDataDict, references: FileDataDict, split: str | None = None) -> Json:
@@ -77,10 +79,10 @@ def add_endpoints(desk: CaptionDesk, folders: FolderDesk, queue: Json) -> None:
     gr.api(score, api_name="score", concurrency_id="score", concurrency_limit=1)
 
 
-def _caption(desk: CaptionDesk, photo: FileDataDict, options: Json | None) -> tuple[Json, Any]:
-    upload = _upload(photo)
-    captioner, best = desk.write(upload, options or {})
-    return as_json(upload.name, best, captioner.name), best
+def _caption(desk: CaptionDesk, photo: FileDataDict, options: Json | None) -> tuple[Json, Caption]:
+    item = _upload(photo).item
+    captioner, best = desk.write(item, options or {})
+    return record(item, best, captioner), best
 
 
 def _upload(file: Any) -> Upload:

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from captioner.batch.sources import Item
 from captioner.errors import CaptionerError
 from captioner.machine import cores
 from captioner.metrics.readers import KARPATHY_SPLITS
@@ -48,7 +49,7 @@ def build(models: Models, waiting: int | None = None) -> gr.Blocks:
             with gr.Tab("Caption", id="caption"):
                 viewer, controls, ask = _caption_tab(desk, queue)
             with gr.Tab("Folder", id="folder"):
-                gallery = _folder_tab(folders, page, controls)
+                gallery = _folder_tab(folders, controls)
             with gr.Tab("Score", id="score"):
                 _score_tab()
             with gr.Tab("About", id="about"):
@@ -59,7 +60,7 @@ def build(models: Models, waiting: int | None = None) -> gr.Blocks:
             """A photo of the gallery in the first tab: {"id": of the run, "i": of the photo}."""
             asked = event._data or {}
             return gr.Tabs(selected="caption"), ask(
-                lambda: folders.upload(asked.get("id"), asked.get("i")), asked, chosen
+                lambda: folders.item(asked.get("id"), asked.get("i")), asked, chosen
             )
 
         gallery.open(
@@ -109,7 +110,7 @@ def _served(*methods: Callable[[dict[str, Any]], Any]) -> list[Callable[[dict[st
 
 # The Caption tab ----------------------------------------------------------------------------------
 
-Ask = Callable[[Callable[[], Upload], dict[str, Any], Sequence[Any]], dict[str, Any]]
+Ask = Callable[[Callable[[], Item], dict[str, Any], Sequence[Any]], dict[str, Any]]
 
 
 def _caption_tab(
@@ -125,7 +126,7 @@ def _caption_tab(
     controls = settings.settings(desk.models)
 
     def ask(
-        find: Callable[[], Upload], asked: dict[str, Any], chosen: Sequence[Any]
+        find: Callable[[], Item], asked: dict[str, Any], chosen: Sequence[Any]
     ) -> dict[str, Any]:
         answer: dict[str, Any] = {"n": asked.get("n")}
         try:
@@ -136,7 +137,7 @@ def _caption_tab(
     def asked_for(event: gr.EventData, *chosen: Any) -> dict[str, Any]:
         """A photo to caption: {"n": number of the question, "path", "name"} or {"sample": i}."""
         asked = event._data or {}
-        return ask(lambda: _upload(asked, samples), asked, chosen)
+        return ask(lambda: _upload(asked, samples).item, asked, chosen)
 
     viewer.ask(
         asked_for, controls, viewer, show_progress="hidden", api_visibility="private",
@@ -187,9 +188,7 @@ def _sample_row(samples: Sequence[Path]) -> str:
 # The Folder tab -----------------------------------------------------------------------------------
 
 
-def _folder_tab(
-    folders: FolderDesk, page: gr.Blocks, controls: list[gr.components.Component]
-) -> gr.HTML:
+def _folder_tab(folders: FolderDesk, controls: list[gr.components.Component]) -> gr.HTML:
     gallery = _html(
         "folder", server_functions=_served(folders.thumb, folders.download), elem_id="c-folder"
     )
@@ -202,8 +201,6 @@ def _folder_tab(
             files = asked.get("files") or []
             uploads = [Upload(uploaded(f["path"]), str(f["name"])) for f in files]
             run = folders.begin(uploads)
-            # What is unpacked here is gradio's to remove, as what is uploaded.
-            page.upload_file_set.update(str(upload.path) for upload in run.files)
             for state in folders.run(run, settings.read(*chosen) | {"alternatives": 0}):
                 yield answer | state
         except CaptionerError as error:

@@ -17,6 +17,8 @@ import numpy as np
 from PIL import Image
 
 from captioner import render
+from captioner.batch.records import record
+from captioner.batch.sources import Item, open_item
 from captioner.captioner import Caption, Captioner
 from captioner.errors import CaptionerError, PhotoError
 from captioner.images import Photo
@@ -24,7 +26,7 @@ from captioner.images import Photo
 from .models import Models
 from .settings import checked
 from .shelf import Shelf
-from .uploads import PHOTO_LIMITS, Upload, told
+from .uploads import PHOTO_LIMITS, told
 
 THUMB = 168
 """Pixels of the longer side of a small heatmap: sharp at twice the density."""
@@ -39,7 +41,7 @@ class Shown:
 
     captions: list[Caption]
     captioner: Captioner
-    name: str
+    item: Item
 
     def caption(self, rank: Any) -> Caption:
         if not isinstance(rank, int) or not 0 <= rank < len(self.captions):
@@ -54,7 +56,7 @@ class CaptionDesk:
         self.models = models
         self.shelf: Shelf[Shown] = Shelf(SHELF_BYTES, "This caption")
 
-    def write(self, upload: Upload, options: dict[str, Any]) -> tuple[Captioner, Caption]:
+    def write(self, item: Item, options: dict[str, Any]) -> tuple[Captioner, Caption]:
         """Caption a photo with options from outside, which are checked.
 
         Raises CaptionerError, with the photo called by the name that its owner gave it.
@@ -62,22 +64,24 @@ class CaptionDesk:
         chosen = checked(options)
         captioner = self.models.get(chosen.pop("model", None))
         try:
-            caption = captioner.caption(upload.path, limits=PHOTO_LIMITS, **chosen)
+            photo = open_item(item, PHOTO_LIMITS)
+            caption = captioner.caption(photo, limits=PHOTO_LIMITS, **chosen)
         except PhotoError as error:
-            raise PhotoError(told(error, upload)) from error
-        captions = [_at_drawn_size(c, upload.name) for c in (caption, *caption.alternatives)]
+            raise PhotoError(told(error, item)) from error
+        name = Path(item.name).name
+        captions = [_at_drawn_size(c, name) for c in (caption, *caption.alternatives)]
         return captioner, replace(captions[0], alternatives=captions[1:])
 
-    def show(self, upload: Upload, options: dict[str, Any]) -> dict[str, Any]:
+    def show(self, item: Item, options: dict[str, Any]) -> dict[str, Any]:
         """`write`, kept on the shelf; what the page's script needs to show it."""
         began = time.perf_counter()
-        captioner, best = self.write(upload, options)
+        captioner, best = self.write(item, options)
         seconds = time.perf_counter() - began
-        shown = Shown([best, *best.alternatives], captioner, upload.name)
+        shown = Shown([best, *best.alternatives], captioner, item)
         image = best.photo.image
         return {
             "id": self.shelf.put(shown, image.width * image.height * 3 + 100_000),
-            "name": upload.name,
+            "name": best.photo.name,
             "model": captioner.name,
             "seconds": round(seconds, 2),
             "width": best.photo.width,
@@ -132,14 +136,15 @@ class CaptionDesk:
         def make() -> dict[str, Any]:
             shown = self.shelf.get(ask.get("id"))
             caption, kind = shown.caption(ask.get("rank")), ask.get("kind")
-            stem = Path(shown.name).stem or "photo"
+            stem = Path(shown.item.name).stem or "photo"
             if kind == "sheet":
                 sheet = caption.contact_sheet()
                 return {"name": f"{stem}-words.png", "src": data_uri(sheet, "PNG")}
             if kind == "text":
                 return {"name": f"{stem}.txt", "src": text_uri(caption.text + "\n", "text/plain")}
             if kind == "json":
-                text = json_text(as_json(shown.name, caption, shown.captioner.name))
+                content = record(shown.item, caption, shown.captioner)
+                text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
                 return {"name": f"{stem}.json", "src": text_uri(text, "application/json")}
             raise CaptionerError(f"There is no download {kind!r}.")
 
@@ -148,17 +153,6 @@ class CaptionDesk:
 
 LOSSLESS: dict[str, Any] = {"lossless": True, "quality": 0, "method": 0}
 """WebP settings: exact pixels, a third smaller than PNG and several times quicker to write."""
-
-
-def as_json(name: str, caption: Caption, model: str) -> dict[str, Any]:
-    """A caption with everything that `captioner caption --json` says of it."""
-    photo = caption.photo
-    size = {"width": photo.width, "height": photo.height}
-    return {"file": name, **caption.to_dict(), "model": model, **size}
-
-
-def json_text(content: Any) -> str:
-    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
 
 def data_uri(image: Image.Image, kind: str, **options: Any) -> str:

@@ -1,45 +1,40 @@
 """The Folder tab: many photos or a zip; their captions as they come; the results as files."""
 
 import base64
-import csv
 import io
-import json
 import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from captioner.batch import caption_files
-from captioner.captioner import Caption
+from captioner.batch import caption_items
+from captioner.batch.records import failure, record, to_line
+from captioner.batch.sinks import write_table
+from captioner.batch.sources import Item, sidecar
+from captioner.captioner import Caption, Captioner
 from captioner.errors import CaptionerError
 
-from .caption import CaptionDesk, answered, as_json, data_uri
+from .caption import CaptionDesk, answered, data_uri
 from .settings import checked
 from .shelf import Shelf
-from .uploads import PHOTO_LIMITS, Upload, told, unpack
+from .uploads import PHOTO_LIMITS, Upload, photos_in, told, upload_folder
 
 THUMB = 480
 BATCH = 8
 """Photos that the model takes at once; after each batch the page shows what is done."""
 SHELF_BYTES = 128 << 20
-FIELDS = ("file", "caption", "confidence", "model", "width", "height", "error")
 
 
 @dataclass
 class Run:
-    """The photos of one press of the button, and what became of each so far."""
+    """The photos of one press of the button, and what became of each so far, in their order."""
 
-    files: list[Upload]
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    items: list[Item]
     records: list[dict[str, Any]] = field(default_factory=list)
-    thumbs: dict[int, str] = field(default_factory=dict)
-
-    def in_order(self) -> list[dict[str, Any]]:
-        """The records of the photos so far, in the order of the files."""
-        ordered = sorted(self.records, key=lambda record: record["n"])
-        return [{k: v for k, v in record.items() if k != "n"} for record in ordered]
+    thumbs: list[str | None] = field(default_factory=list)
 
 
 class FolderDesk:
@@ -51,7 +46,7 @@ class FolderDesk:
 
     def begin(self, uploads: list[Upload]) -> Run:
         """Raises CaptionerError when there are too many photos, or none."""
-        return Run(unpack(uploads))
+        return Run(photos_in(uploads))
 
     def run(self, run: Run, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Caption the photos of a run; yields after every batch what the page shows.
@@ -62,54 +57,53 @@ class FolderDesk:
         captioner = self.desk.models.get(chosen.pop("model", None))
         prefix, without = chosen.pop("prefix", ""), chosen.pop("without", ())
         search = captioner.search(**chosen)
-        key = self.runs.put(run, 20_000 * len(run.files))
+        key = self.runs.put(run, 40_000 * len(run.items))
         began = time.perf_counter()
-        good = [n for n, upload in enumerate(run.files) if upload.error is None]
-        for n, upload in enumerate(run.files):
-            if upload.error is not None:
-                _failed(run, n, str(upload.error))
         yield _progress(key, run, began)
-        done = caption_files(
+        done = caption_items(
             captioner,
-            (run.files[n].path for n in good),
+            run.items,
             search,
             heatmaps=True,  # for the photos that come with them, of which the thumbnails are made
             batch_size=BATCH,
             limits=PHOTO_LIMITS,
+            ordered=True,
             prefix=prefix,
             without=without,
         )
-        for count, (n, one) in enumerate(zip(good, done, strict=True), 1):
-            if one.caption is None:
-                assert one.error is not None
-                _failed(run, n, told(one.error, run.files[n]))
-            else:
-                _captioned(run, n, one.caption, captioner.name)
-            if count % BATCH == 0:
+        for one in done:
+            _add(run, one.item, one.caption, one.error, captioner)
+            if len(run.records) % BATCH == 0:
                 yield _progress(key, run, began)
         yield _progress(key, run, began)
 
-    def upload(self, key: Any, i: Any) -> Upload:
+    def item(self, key: Any, i: Any) -> Item:
         """One photo of a run, to be opened by itself. Raises CaptionerError."""
         run = self.runs.get(key)
-        if not isinstance(i, int) or not 0 <= i < len(run.files):
+        if not isinstance(i, int) or not 0 <= i < len(run.items):
             raise CaptionerError(f"There is no photo {i!r}.")
-        return run.files[i]
+        return run.items[i]
 
     # What the page's script asks for.
 
     def thumb(self, ask: dict[str, Any]) -> dict[str, Any]:
-        return answered(lambda: {"src": self.runs.get(ask.get("id")).thumbs.get(ask.get("i", -1))})
+        def find() -> dict[str, Any]:
+            thumbs, i = self.runs.get(ask.get("id")).thumbs, ask.get("i")
+            if not isinstance(i, int) or not 0 <= i < len(thumbs):
+                raise CaptionerError(f"There is no photo {i!r}.")
+            return {"src": thumbs[i]}
+
+        return answered(find)
 
     def download(self, ask: dict[str, Any]) -> dict[str, Any]:
-        """The results as CSV, JSONL, or a zip of both with a text file beside each photo's name."""
+        """The results as CSV, JSONL, or a zip of both with a text file for each photo."""
 
         def make() -> dict[str, Any]:
             run, kind = self.runs.get(ask.get("id")), ask.get("kind")
             if kind == "csv":
-                return _file("captions.csv", "text/csv", _csv(run).encode())
+                return _file("captions.csv", "text/csv", _csv(run))
             if kind == "jsonl":
-                return _file("captions.jsonl", "application/jsonl", _jsonl(run).encode())
+                return _file("captions.jsonl", "application/jsonl", _jsonl(run))
             if kind == "zip":
                 return _file("captions.zip", "application/zip", _zip(run))
             raise CaptionerError(f"There is no download {kind!r}.")
@@ -120,68 +114,67 @@ class FolderDesk:
 def _progress(key: str, run: Run, began: float) -> dict[str, Any]:
     return {
         "id": key,
-        "total": len(run.files),
-        "rows": list(run.rows),
+        "total": len(run.items),
+        "rows": [
+            {k: r[k] for k in ("file", "caption", "confidence", "error") if k in r}
+            for r in run.records
+        ],
         "seconds": round(time.perf_counter() - began, 1),
-        "done": len(run.rows) == len(run.files),
+        "done": len(run.records) == len(run.items),
     }
 
 
-def _captioned(run: Run, n: int, caption: Caption, model: str) -> None:
-    name = run.files[n].name
+def _add(
+    run: Run,
+    item: Item,
+    caption: Caption | None,
+    error: CaptionerError | None,
+    captioner: Captioner,
+) -> None:
+    if caption is None:
+        run.records.append(failure(item, told(error or "", item)))
+        run.thumbs.append(None)
+        return
     small = caption.photo.image.copy()
     small.thumbnail((THUMB, THUMB))
-    run.thumbs[n] = data_uri(small, "JPEG", quality=80)
-    row = {
-        "i": n,
-        "name": name,
-        "caption": caption.text,
-        "confidence": round(caption.confidence, 4),
-    }
-    run.rows.append(row)
-    run.records.append({"n": n, **as_json(name, caption, model)})
+    run.records.append(record(item, caption, captioner))
+    run.thumbs.append(data_uri(small, "JPEG", quality=80))
 
 
-def _failed(run: Run, n: int, sentence: str) -> None:
-    name = run.files[n].name
-    run.rows.append({"i": n, "name": name, "error": sentence})
-    run.records.append({"n": n, "file": name, "error": sentence})
+def _captioned(run: Run) -> list[dict[str, Any]]:
+    return [r for r in run.records if "caption" in r]
 
 
-def _csv(run: Run) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(run.in_order())
-    return text.getvalue()
+def _csv(run: Run) -> bytes:
+    with TemporaryDirectory(dir=upload_folder()) as folder:
+        path = Path(folder) / "captions.csv"
+        write_table("csv", _captioned(run), path)
+        return path.read_bytes()
 
 
-def _jsonl(run: Run) -> str:
-    return "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in run.in_order())
+def _jsonl(run: Run) -> bytes:
+    return "".join(to_line(r) + "\n" for r in _captioned(run)).encode()
 
 
 def _zip(run: Run) -> bytes:
+    """The tables, what failed, and a text file for each photo, at the photo's place."""
     content = io.BytesIO()
+    failed = "".join(f"{r['file']}\t{r['error']}\n" for r in run.records if "error" in r)
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("captions.csv", _csv(run))
         file.writestr("captions.jsonl", _jsonl(run))
+        if failed:
+            file.writestr("failed.txt", failed)
         taken: set[str] = set()
-        for record in run.in_order():
-            if "caption" in record:
-                file.writestr(_sidecar(record["file"], taken), record["caption"] + "\n")
+        for item, found in zip(run.items, run.records, strict=False):
+            place = sidecar(item, Path())
+            if place and "caption" in found:
+                name, n = place, 2
+                while str(name).lower() in taken:  # photos that differ in their suffix only
+                    name, n = place.with_stem(f"{place.stem}-{n}"), n + 1
+                taken.add(str(name).lower())
+                file.writestr(str(name), found["caption"] + "\n")
     return content.getvalue()
-
-
-def _sidecar(name: str, taken: set[str]) -> str:
-    """`trip/one.jpg` -> `trip/one.txt`, never above the folder that it is unpacked in, and with a
-    number where two photos differ in their suffix only."""
-    parts = [p for p in PurePosixPath(name.replace("\\", "/")).parts if p not in ("/", "..", ".")]
-    stem = str(PurePosixPath(*parts).with_suffix("")) if parts else "photo"
-    found, n = f"{stem}.txt", 2
-    while found.lower() in taken:
-        found, n = f"{stem}-{n}.txt", n + 1
-    taken.add(found.lower())
-    return found
 
 
 def _file(name: str, kind: str, data: bytes) -> dict[str, Any]:

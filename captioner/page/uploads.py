@@ -1,38 +1,40 @@
 """Which files the page may open, and how large they may be.
 
 Only what a browser or client uploaded, which lies in this server's own folder, is ever opened; a
-path that leads elsewhere is refused before the file is touched.
+path that leads elsewhere is refused before the file is touched. Photos in a zip are read where they
+lie: nothing is unpacked.
 """
 
-import shutil
-import zipfile
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from tempfile import mkdtemp
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
+from captioner.batch.sources import Item, find_items
 from captioner.errors import CaptionerError, PhotoError
-from captioner.images import PHOTO_SUFFIXES, Limits
+from captioner.images import Limits
 
 MAX_UPLOAD = 256 << 20
 """Bytes of one uploaded file."""
 PHOTO_LIMITS = Limits(max_bytes=128 << 20, max_pixels=120_000_000, max_side=50_000)
 MAX_PHOTOS = 500
 """Photos captioned at once on the Folder tab."""
-MAX_UNPACKED = 1 << 30
-"""Bytes of all photos of a zip together."""
-MAX_MEMBERS = 10_000
-"""Entries of a zip, photos or not."""
+MAX_CONTENTS = 4 << 20
+"""Bytes of a zip's table of contents: some 50,000 names. Reading it takes many times its size."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that may be opened, and the name that its owner gave it (with folders, in a zip)."""
+    """A file that may be opened, and the name that its owner gave it, perhaps with folders."""
 
     path: Path
     name: str
-    error: PhotoError | None = None
+
+    @property
+    def item(self) -> Item:
+        return Item(self.name, path=str(self.path), place=self.name.lstrip("/"))
 
 
 def upload_folder() -> Path:
@@ -53,73 +55,52 @@ def uploaded(path: Any) -> Path:
     raise PhotoError("That file was not uploaded here, or is no longer held; upload it again.")
 
 
-def unpack(uploads: Iterable[Upload]) -> list[Upload]:
-    """Uploads with every zip among them replaced by the photos in it, in the order of their names.
+def photos_in(uploads: Iterable[Upload]) -> list[Item]:
+    """The photos of the uploads, those in zips included.
 
-    A photo that a zip cannot give, or that is too large, is in the list with its error. Raises
-    CaptionerError when there are too many photos, or none.
+    Raises CaptionerError when there are too many photos, or none.
     """
-    found: list[Upload] = []
-    for upload in uploads:
-        if upload.path.suffix.lower() == ".zip" or upload.name.lower().endswith(".zip"):
-            found += _members(upload)
-        else:
-            found.append(upload)
-        if len(found) > MAX_PHOTOS:
-            raise CaptionerError(
-                f"These are more than {MAX_PHOTOS} photos. Bring them in parts, or caption the "
-                "folder with the command: captioner caption FOLDER"
-            )
-    if not found:
+    items = list(islice(_items(uploads), MAX_PHOTOS + 1))
+    if len(items) > MAX_PHOTOS:
+        raise CaptionerError(
+            f"These are more than {MAX_PHOTOS} photos. Bring them in parts, or caption the folder "
+            "with the command: captioner caption FOLDER"
+        )
+    if not items:
         raise CaptionerError("There is no photo among these files.")
-    return found
+    return items
 
 
-def _members(archive: Upload) -> list[Upload]:
-    try:
-        with zipfile.ZipFile(archive.path) as file:
-            if len(file.namelist()) > MAX_MEMBERS:
-                raise CaptionerError(
-                    f"{archive.name} has {len(file.namelist()):,} entries; {MAX_MEMBERS:,} are "
-                    "allowed."
-                )
-            photos = sorted((i for i in file.infolist() if _is_photo(i)), key=lambda i: i.filename)
-            if len(photos) > MAX_PHOTOS:
-                return [Upload(archive.path, i.filename) for i in photos]  # refused by the caller
-            if sum(i.file_size for i in photos) > MAX_UNPACKED:
-                raise CaptionerError(
-                    f"{archive.name} holds more than {MAX_UNPACKED >> 20} MB of photos."
-                )
-            folder = Path(mkdtemp(prefix="zip-", dir=upload_folder()))
-            return [_take(file, info, folder / f"{n}") for n, info in enumerate(photos)]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise CaptionerError(f"{archive.name} is not a zip file that can be read.") from error
+def _items(uploads: Iterable[Upload]) -> Iterator[Item]:
+    for upload in uploads:
+        if not upload.name.lower().endswith(".zip"):
+            yield upload.item
+            continue
+        if (size := _contents(upload.path)) is not None and size > MAX_CONTENTS:
+            yield Item(upload.name, problem=f"{upload.name} has far too many files in it.")
+            continue
+        for item in find_items([upload.path]):
+            if item.problem:
+                yield replace(item, name=upload.name, problem=told(item.problem, upload))
+            else:
+                name = f"{upload.name}/{item.member}"
+                yield replace(item, name=name)
 
 
-def _is_photo(info: zipfile.ZipInfo) -> bool:
-    path = PurePosixPath(info.filename.replace("\\", "/"))
-    shown = [part for part in path.parts if part not in (".", "..")]
-    hidden = any(part.startswith((".", "__MACOSX")) for part in shown)
-    return not info.is_dir() and not hidden and path.suffix.lower() in PHOTO_SUFFIXES
+def _contents(path: Path) -> int | None:
+    """Bytes that a zip says its table of contents has; None where that cannot be found.
+
+    PKWARE's APPNOTE 4.3.16: the end record is within the last 65,557 bytes. A zip64 file has the
+    greatest number there.
+    """
+    with path.open("rb") as file:
+        end = file.seek(0, 2)
+        file.seek(max(0, end - 65_557))
+        tail = file.read()
+    at = tail.rfind(b"PK\5\6")
+    return struct.unpack_from("<L", tail, at + 12)[0] if 0 <= at <= len(tail) - 22 else None
 
 
-def _take(file: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> Upload:
-    """One photo out of a zip, under a name of ours: its own name is only ever shown."""
-    target = target.with_suffix(PurePosixPath(info.filename).suffix.lower())
-    if info.file_size > PHOTO_LIMITS.max_bytes:
-        wrong = f"{info.filename} is larger than {PHOTO_LIMITS.max_bytes >> 20} MB."
-        return Upload(target, info.filename, PhotoError(wrong))
-    try:
-        # No more comes out than the header says, even where that lies.
-        with file.open(info) as source, target.open("wb") as out:
-            shutil.copyfileobj(source, out)
-    except Exception as error:  # encrypted, damaged, or packed in a way that is not known here
-        target.unlink(missing_ok=True)
-        wrong = f"{info.filename} cannot be taken out of the zip: {error}."
-        return Upload(target, info.filename, PhotoError(wrong))
-    return Upload(target, info.filename)
-
-
-def told(error: CaptionerError, upload: Upload) -> str:
-    """The error's sentence with the file called what its owner calls it."""
-    return str(error).replace(str(upload.path), upload.name)
+def told(problem: CaptionerError | str, upload: Upload | Item) -> str:
+    """The sentence with the file called what its owner calls it."""
+    return str(problem).replace(str(upload.path), upload.name) if upload.path else str(problem)

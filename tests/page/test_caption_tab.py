@@ -146,7 +146,7 @@ def test_downloads(page, model, photos):
     record = json.loads(content)
     assert name == "chelsea.json" and record["caption"] == caption.text
     assert [w["text"] for w in record["words"]] == [w.text for w in caption.words]
-    assert len(record["alternatives"]) == 2 and record["model"] == model.name
+    assert len(record["alternatives"]) == 2 and record["model"] == model.model.config.about["name"]
     name, content = get("sheet")
     sheet = Image.open(io.BytesIO(content))
     assert name == "chelsea-words.png" and sheet.format == "PNG"
@@ -180,10 +180,11 @@ def test_samples_paste_and_camera(page, photos):
     assert page.inner_text("[data-part=size]") == "512 × 512"
     page.evaluate(
         """async () => {
-          const blob = await (await fetch(document.querySelectorAll('.c-sample img')[4].src)).blob();
+          const { src } = document.querySelectorAll('.c-sample img')[4];
+          const blob = await (await fetch(src)).blob();
           const data = new DataTransfer();
           data.items.add(new File([blob], 'pasted.jpg', { type: 'image/jpeg' }));
-          document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true }));
+          document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data }));
         }"""
     )
     page.wait_for_function(

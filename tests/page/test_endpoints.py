@@ -51,7 +51,7 @@ def test_the_example_of_the_page_runs(server, photos, tmp_path, monkeypatch, cap
     exec(compile(example.replace("http://127.0.0.1:7860/", server), "docs/page.md", "exec"), {})
     printed = capsys.readouterr().out
     assert model.caption(photos[2], beams=5).text in printed
-    assert "two.jpg cannot be read as a photo" in printed
+    assert "more.zip/two.jpg cannot be read as a photo" in printed
     assert "CIDEr-D(n=4" in printed
 
 
@@ -134,7 +134,7 @@ def test_a_busy_server_says_so(builtin, tmp_path, photos):
         client = gradio_client.Client(address, verbose=False)
         file = gradio_client.handle_file(str(photos[4]))
 
-        def ask(_):
+        def ask(_, client=client, file=file):
             try:
                 return client.predict(file, {"beams": 10}, api_name="/caption")["caption"]
             except Exception as error:

@@ -9,14 +9,16 @@ import pytest
 
 pytest.importorskip("gradio", reason="the page needs gradio: pip install -e '.[demo]'")
 
+from captioner.batch.sources import open_item, sidecar
 from captioner.errors import CaptionerError, PhotoError
+from captioner.images import Limits
 from captioner.page import uploads
 from captioner.page.caption import CaptionDesk
 from captioner.page.command import people
 from captioner.page.models import Models
 from captioner.page.shelf import Shelf
 from captioner.page.theme import static
-from captioner.page.uploads import Upload, unpack, uploaded
+from captioner.page.uploads import Upload, photos_in, uploaded
 
 
 @pytest.fixture
@@ -39,50 +41,54 @@ def test_only_uploads_may_be_opened(folder, tmp_path):
             uploaded(path)
 
 
-def zipped(folder: Path, **members: bytes) -> Upload:
+def zipped(folder: Path, members: dict[str, bytes]) -> Upload:
     path = folder / "many.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in members.items():
-            file.writestr(name.replace("__", "/") + ".jpg", content)
+            file.writestr(name, content)
     return Upload(path, "many.zip")
 
 
-def test_a_zip_is_unpacked_into_the_upload_folder_only(folder, tmp_path):
-    archive = zipped(folder, **{"..__..__evil": b"1", "__etc__evil": b"2", "good": b"3"})
-    found = unpack([archive])
-    assert sorted(f.name for f in found) == ["../../evil.jpg", "/etc/evil.jpg", "good.jpg"]
-    for one in found:
-        assert one.error is None and one.path.resolve().is_relative_to(folder.resolve())
-    assert sorted(f.path.read_bytes() for f in found) == [b"1", b"2", b"3"]
-    assert not list(tmp_path.rglob("evil.jpg"))
+def test_a_zip_is_read_where_it_lies(folder, tmp_path):
+    archive = zipped(folder, {"../../evil.jpg": b"1", "/etc/evil.jpg": b"2", "a/good.jpg": b"3"})
+    found = photos_in([archive])
+    assert [item.name for item in found] == [
+        "many.zip/../../evil.jpg", "many.zip//etc/evil.jpg", "many.zip/a/good.jpg",
+    ]  # fmt: skip
+    assert [open_item(item, uploads.PHOTO_LIMITS).read() for item in found] == [b"1", b"2", b"3"]
+    assert [str(sidecar(item, Path())) for item in found] == [
+        "many.zip/evil.txt", "many.zip/etc/evil.txt", "many.zip/a/good.txt",
+    ]  # fmt: skip
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["many.zip"]
 
 
-def test_a_zip_that_would_fill_the_disk_is_refused(folder, monkeypatch):
-    archive = zipped(folder, a=bytes(3_000_000), b=bytes(3_000_000))
-    monkeypatch.setattr(uploads, "MAX_UNPACKED", 5_000_000)
-    with pytest.raises(CaptionerError, match="more than 4 MB of photos"):
-        unpack([archive])
-    monkeypatch.setattr(uploads, "MAX_UNPACKED", 1 << 30)
-    monkeypatch.setattr(uploads, "PHOTO_LIMITS", uploads.Limits(max_bytes=1 << 20))
-    assert [f.error is not None for f in unpack([archive])] == [True, True]
-    assert [p.name for p in folder.rglob("*.jpg")] == []
+def test_a_member_that_is_too_large_is_not_read_to_its_end(folder):
+    [item] = photos_in([zipped(folder, {"a.jpg": bytes(3_000_000)})])
+    with pytest.raises(PhotoError, match="too large a file"):
+        open_item(item, Limits(max_bytes=1 << 20))
+
+
+def test_a_zip_of_very_many_names_is_not_opened(folder, monkeypatch):
+    archive = zipped(folder, {f"{n}.jpg": b"" for n in range(400)})
+    monkeypatch.setattr(uploads, "MAX_CONTENTS", 10_000)
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    [item] = photos_in([archive])
+    assert item.problem == "many.zip has far too many files in it."
 
 
 def test_too_many_photos_none_and_no_zip_are_told(folder, monkeypatch):
-    monkeypatch.setattr(uploads, "MAX_PHOTOS", 2)
-    with pytest.raises(CaptionerError, match="more than 2 photos"):
-        unpack([zipped(folder, a=b"1", b=b"2", c=b"3")])
-    monkeypatch.setattr(uploads, "MAX_MEMBERS", 2)
-    with pytest.raises(CaptionerError, match="3 entries; 2 are allowed"):
-        unpack([zipped(folder, a=b"1", b=b"2", c=b"3")])
     empty = folder / "empty.zip"
     with zipfile.ZipFile(empty, "w"):
         pass
     with pytest.raises(CaptionerError, match="no photo among"):
-        unpack([Upload(empty, "empty.zip")])
+        photos_in([Upload(empty, "empty.zip")])
     (folder / "no.zip").write_text("no zip")
-    with pytest.raises(CaptionerError, match="no.zip is not a zip file"):
-        unpack([Upload(folder / "no.zip", "no.zip")])
+    [item] = photos_in([Upload(folder / "no.zip", "holiday.zip")])
+    assert item.problem.startswith("The archive holiday.zip is damaged")
+    assert str(folder) not in item.problem
+    monkeypatch.setattr(uploads, "MAX_PHOTOS", 2)
+    with pytest.raises(CaptionerError, match="more than 2 photos"):
+        photos_in([zipped(folder, {"a.jpg": b"1", "b.jpg": b"2", "c.jpg": b"3"})])
 
 
 def test_the_shelf_is_bounded_and_its_ids_are_not_guessed():
@@ -100,7 +106,7 @@ def test_the_shelf_is_bounded_and_its_ids_are_not_guessed():
 @pytest.fixture(scope="module")
 def shown(builtin, photos) -> tuple[CaptionDesk, str]:
     desk = CaptionDesk(Models([str(builtin)]))
-    return desk, desk.show(Upload(photos[2], "cat.png"), {})["id"]
+    return desk, desk.show(Upload(photos[2], "cat.png").item, {})["id"]
 
 
 @pytest.mark.parametrize(

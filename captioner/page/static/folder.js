@@ -1,10 +1,10 @@
-// The Folder tab. The server sends the list of what is done, again and again; cards are only ever
-// added to the gallery, each in its place.
+// The Folder tab. The server sends the list of what is done, again and again, longer each time; the
+// gallery only ever grows.
 const root = element.querySelector(".c-folder");
 const KEEP = /\.(jpe?g|jpe|jfif|mpo|a?png|gif|webp|avif|hei[cf]|hif|tiff?|bmp|dib|jp2|j2k|p[pgbn]m|zip)$/i;
 let asked = 0;
 let state = null;
-let cards = new Map(); // place in the folder -> card
+let cards = []; // of the photos that are done, in their order; null for those that failed
 const seen = new IntersectionObserver((entries) => {
   for (const entry of entries.filter((one) => one.isIntersecting)) {
     seen.unobserve(entry.target);
@@ -19,7 +19,7 @@ async function start(files) {
   const mine = (asked += 1);
   tell("");
   state = null;
-  cards = new Map();
+  cards = [];
   part("gallery").replaceChildren();
   part("failures").replaceChildren();
   part("failed").hidden = true;
@@ -79,7 +79,7 @@ watch("value", () => {
   if (!answer || answer.n !== asked) return;
   if (answer.error) { idle(); tell(answer.error); return; }
   state = answer;
-  for (const row of answer.rows) if (!cards.has(row.i)) add(row);
+  answer.rows.slice(cards.length).forEach(add);
   const failed = answer.rows.filter((row) => row.error).length;
   const good = answer.rows.length - failed;
   const detail = [failed ? `${failed} could not be read` : "", `${answer.seconds} s`].filter(Boolean).join(", ");
@@ -90,18 +90,17 @@ watch("value", () => {
 
 function add(row) {
   if (row.error) {
-    cards.set(row.i, null);
+    cards.push(null);
     part("failed").hidden = false;
-    part("failures").append(make("li", {}, make("b", {}, row.name), make("span", {}, row.error)));
+    part("failures").append(make("li", {}, make("b", {}, row.file), make("span", {}, row.error)));
     return;
   }
-  const card = make("button", { type: "button", class: "c-photo", "data-i": row.i,
-    title: `${row.name}, confidence ${percent(row.confidence)}` },
-    make("span", { class: "c-photo-box" }, make("img", { alt: row.caption })),
-    make("b", {}, row.caption), make("small", {}, make("span", {}, row.name), make("span", {}, percent(row.confidence))));
-  cards.set(row.i, card);
-  const after = [...part("gallery").children].find((other) => Number(other.dataset.i) > row.i);
-  part("gallery").insertBefore(card, after || null);
+  const card = make("button", { type: "button", class: "c-photo", "data-i": cards.length,
+    title: `${row.file}, confidence ${percent(row.confidence)}` },
+  make("span", { class: "c-photo-box" }, make("img", { alt: row.caption })), make("b", {}, row.caption),
+  make("small", {}, make("span", {}, row.file), make("span", {}, percent(row.confidence))));
+  cards.push(card);
+  part("gallery").append(card);
   seen.observe(card);
 }
 
