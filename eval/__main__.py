@@ -4,12 +4,13 @@ python -m eval coco         a model on a caption set: CIDEr-D, BLEU, ROUGE-L and
 python -m eval speed        photos a second, start-up, memory, what heatmaps cost
 python -m eval cost         what cross-attention costs against patches and tokens
 python -m eval score_speed  our scorer beside the Java pipeline
+python -m eval page_load    the web page under load, and its overlays against the library
 """
 
 import sys
 from importlib import import_module
 
-COMMANDS = ("coco", "speed", "cost", "score_speed")
+COMMANDS = ("coco", "speed", "cost", "score_speed", "page_load")
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ def demo(
         str, typer.Option(help="The address to listen on; 0.0.0.0 opens the page to the network.")
     ] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Default: 7860, or the next free one.")
+        int | None, typer.Option(min=1, max=65535, help="Default: 7860, or the next free one.")
     ] = None,
     share: Annotated[
         bool, typer.Option("--share", help="A public address for a week, through gradio's server.")
