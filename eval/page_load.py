@@ -69,7 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
 def server(*options: str) -> Iterator[tuple[str, int]]:
     """A page of its own, started as a person would; its address and its process id."""
     process = subprocess.Popen(
-        [sys.executable, "app.py", *options], cwd=ROOT, stderr=subprocess.PIPE,
+        [sys.executable, "app.py", *options], cwd=ROOT, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
     assert process.stderr

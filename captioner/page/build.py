@@ -31,8 +31,8 @@ FAILED = "() => document.dispatchEvent(new Event('captioner:failed'))"
 
 
 def concurrency() -> int:
-    """Captions made at the same time: each gets two cores."""
-    return max(1, cores() // 2)
+    """Photos that are being read, captioned or drawn at the same time."""
+    return 4 * cores()
 
 
 def build(models: Models, waiting: int | None = None) -> gr.Blocks:
@@ -68,7 +68,7 @@ def build(models: Models, waiting: int | None = None) -> gr.Blocks:
             api_visibility="private", trigger_mode="always_last", **queue,
         )  # fmt: skip
         add_endpoints(desk, folders, queue)
-    waiting = 32 * concurrency() if waiting is None else waiting
+    waiting = 16 * cores() if waiting is None else waiting
     return page.queue(max_size=waiting, default_concurrency_limit=concurrency())
 
 

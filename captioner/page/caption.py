@@ -19,10 +19,12 @@ from PIL import Image
 from captioner import render
 from captioner.batch.records import record
 from captioner.batch.sources import Item, open_item
-from captioner.captioner import Caption, Captioner
+from captioner.captioner import DRAWN_SIDE, Caption, Captioner
 from captioner.errors import CaptionerError, PhotoError
-from captioner.images import Photo
+from captioner.images import Photo, load_photo
+from captioner.machine import cores
 
+from .gather import Gather
 from .models import Models
 from .settings import checked
 from .shelf import Shelf
@@ -54,6 +56,8 @@ class CaptionDesk:
 
     def __init__(self, models: Models):
         self.models = models
+        workers = max(1, cores() // 2)
+        self.gather = Gather(workers, max(1, cores() // workers))
         self.shelf: Shelf[Shown] = Shelf(SHELF_BYTES, "This caption")
 
     def write(self, item: Item, options: dict[str, Any]) -> tuple[Captioner, Caption]:
@@ -63,11 +67,15 @@ class CaptionDesk:
         """
         chosen = checked(options)
         captioner = self.models.get(chosen.pop("model", None))
+        prefix, without = chosen.pop("prefix", ""), tuple(chosen.pop("without", ()))
+        search = captioner.search(**chosen)
         try:
-            photo = open_item(item, PHOTO_LIMITS)
-            caption = captioner.caption(photo, limits=PHOTO_LIMITS, **chosen)
+            side = max(captioner.size, DRAWN_SIDE)
+            source = open_item(item, PHOTO_LIMITS)
+            photo = load_photo(source, min_side=side, limits=PHOTO_LIMITS)
         except PhotoError as error:
             raise PhotoError(told(error, item)) from error
+        caption = self.gather.caption(captioner, photo, search, prefix, without)
         name = Path(item.name).name
         captions = [_at_drawn_size(c, name) for c in (caption, *caption.alternatives)]
         return captioner, replace(captions[0], alternatives=captions[1:])

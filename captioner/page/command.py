@@ -86,15 +86,10 @@ def serve(
     """Serve the page until interrupted. Raises CaptionerError, ModelError."""
     folder = _prepare()
     try:
-        import torch
-
-        from captioner.machine import cores
-
-        from .build import build, concurrency, launch_options
+        from .build import build, launch_options
         from .models import Models
         from .uploads import MAX_UPLOAD
 
-        torch.set_num_threads(max(1, cores() // concurrency()))
         typer.echo("Loading the model ...", err=True)
         loaded = Models(models, device=device, dtype=dtype)
         loaded.warm()

@@ -222,7 +222,9 @@ def test_two_people_at_once_do_not_see_each_other(open_page, model, photos):
         caption = model.caption(photo)
         assert caption_text(page) == caption.text
         page.locator("#c-viewer .c-word").nth(2).click()
-        assert same_picture(heat(page, 2), caption.overlay(2))
+        # Both may have been one batch of the model, whose last digits differ from a batch of one.
+        seen, wanted = heat(page, 2).astype(int), np.asarray(caption.overlay(2)).astype(int)
+        assert np.abs(seen - wanted).max() <= 3
 
 
 def test_pictures_of_the_page(open_page, photos):
