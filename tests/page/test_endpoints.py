@@ -113,6 +113,8 @@ def test_no_file_outside_the_upload_folder_can_be_reached(server, photos):
                 assert "not uploaded" in answer, answer
     assert get(f"{server}gradio_api/file=/etc") == 403
     assert get(f"{server}gradio_api/file=../../etc/passwd") in (403, 404)
+    for way in ("file=", "file/"):  # nor is the web fetched for anybody
+        assert get(f"{server}gradio_api/{way}https://example.com/") == 403
 
 
 def test_the_page_s_own_questions_are_checked_too(page):
