@@ -80,6 +80,8 @@ class LiveFeed:
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
             pin_memory=self.pin,
+            # Its own generator: it draws from the global one otherwise, which dropout draws from.
+            generator=torch.Generator(),
         )
         yield from loader
 

@@ -39,7 +39,6 @@ from .scst import SelfCritic
 from .validation import Validator
 
 STAGES = ("text", "captions", "polish", "scst")
-SAY_EVERY = 20
 
 
 @dataclasses.dataclass
@@ -103,7 +102,10 @@ class Trainer:
         self.tokenizer = tokenizer_of(recipe, folder, self.examples, text)
         self.model = build_model(recipe, self.tokenizer)
         choose_weights(self.model, recipe)
-        self.model.to(self.device).to(memory_format=torch.channels_last)
+        sharded = recipe.parallel == "fsdp" and self.processes.world > 1
+        # FSDP wants plain memory.
+        layout = torch.contiguous_format if sharded else torch.channels_last
+        self.model.to(self.device).to(memory_format=layout)
         frozen = self.model.encoder.trunk_parameters()
         done = recipe.features == "cached" and not frozen
         if done and recipe.encoder_blocks:
@@ -137,7 +139,7 @@ class Trainer:
         )  # fmt: skip
         if recipe.checkpointing:
             self.learner.checkpoint_activations()
-        if recipe.parallel == "fsdp" and self.processes.world > 1:
+        if sharded:
             shard(self.learner, self.device)
         self.average = Average(self.model, recipe.ema)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
@@ -206,10 +208,10 @@ class Trainer:
             losses.append(loss)
             captions += count
             seconds = time.monotonic() - began
-            if (step + 1) % SAY_EVERY == 0 or step + 1 == total:
+            if (step + 1) % self.recipe.say_every == 0 or step + 1 == total:
                 left = seconds / (step + 1 - first) * (total - step - 1)
                 self.report.say(
-                    f"{stage} {step + 1}/{total}  {self._figure(stage, losses[-SAY_EVERY:])}  "
+                    f"{stage} {step + 1}/{total}  {self._figure(stage, losses[-self.recipe.say_every :])}  "
                     f"{captions / seconds:.0f} captions/s  waiting {waited / seconds:.0%}  "
                     f"{clock(left)} left"
                 )

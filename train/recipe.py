@@ -60,8 +60,8 @@ class Recipe:
     beams, length_penalty, max_length: of the search, in validation and in the saved model.
     val_photos: at most so many photos of each validation set are captioned during training.
     val_every: validate every so many epochs, and after the last.
-    sample_photos: photos of each validation set that `samples/` shows. save_every: steps between
-        saved states. tensorboard: write its logs too. weights: the dtype of the saved model.
+    sample_photos: photos of each validation set that `samples/` shows. save_every, say_every: steps
+        between saved states, and lines of progress. tensorboard: write its logs too. weights: the dtype of the saved model.
     """
 
     name: str = "recipe"
@@ -116,6 +116,7 @@ class Recipe:
     val_every: int = 1
     sample_photos: int = 4
     save_every: int = 100
+    say_every: int = 20
     tensorboard: bool = False
     seed: int = 1
     dtype: str = "auto"
@@ -136,7 +137,7 @@ class Recipe:
             if getattr(self, key) not in known:
                 raise DataError(f"{key} must be {' or '.join(known)}, not {getattr(self, key)!r}.")
         for key in ("batch_photos", "accumulate", "captions_per_photo", "views", "val_every",
-                    "save_every", "max_tokens", "text_batch"):  # fmt: skip
+                    "save_every", "say_every", "max_tokens", "text_batch"):  # fmt: skip
             if getattr(self, key) < 1:
                 raise DataError(f"{key} must be at least 1, not {getattr(self, key)}.")
         if self.scst_samples < 2 and self.scst_baseline == "mean":

@@ -1,4 +1,4 @@
-"""What a run tells: lines on the terminal and in `log.txt`, TensorBoard's files, the model card."""
+"""What a run tells: lines on the terminal and in `log.txt`, curves, the model card."""
 
 import json
 import math
@@ -34,7 +34,11 @@ class Reporter:
                 file.write(line + "\n")
 
     def figures(self, stage: str, step: int, values: dict[str, float]) -> None:
-        """Curves in TensorBoard, under `stage/name`."""
+        """A line of `curves.jsonl`, and curves in TensorBoard under `stage/name`."""
+        if self.speaks:
+            line = {"stage": stage, "step": step, **values}
+            with (self.folder / "curves.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(f"{stage}/{name}", value, step)
