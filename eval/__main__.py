@@ -4,12 +4,13 @@ python -m eval coco         a model on a caption set: CIDEr-D, BLEU, ROUGE-L and
 python -m eval speed        photos a second, start-up, memory, what heatmaps cost
 python -m eval cost         what cross-attention costs against patches and tokens
 python -m eval score_speed  our scorer beside the Java pipeline
+python -m eval train_speed  our training loop beside a plain transformers one; feeding
 """
 
 import sys
 from importlib import import_module
 
-COMMANDS = ("coco", "speed", "cost", "score_speed")
+COMMANDS = ("coco", "speed", "cost", "score_speed", "train_speed")
 
 
 def main() -> int:

@@ -24,7 +24,14 @@ SMALL = {
 def command(squares, out, processes=1, **changes):  # noqa: F811
     words = ["-m", "train"]
     if processes > 1:
-        words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes, *words]
+        words = [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            processes,
+            *words,
+        ]
     words += ["--recipe", "builtin", "--out", out, "--images", squares]
     words += ["--annotations", squares / "captions.json", "--text", squares / "text.txt"]
     words += ["--val", "squares", squares, squares / "captions.json", "--device", "cpu"]

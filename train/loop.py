@@ -152,7 +152,7 @@ class Trainer:
         self.losses: list[float] = []
         self.stopping = False
         self.progress: dict[str, Any] = {
-            "stage": 0, "step": 0, "best": 0.0, "since_best": 0, "log": [],
+            "stage": 0, "step": 0, "best": -1.0, "since_best": 0, "log": [],
         }  # fmt: skip
 
     # -- the run ------------------------------------------------------------------------------
@@ -210,8 +210,9 @@ class Trainer:
             seconds = time.monotonic() - began
             if (step + 1) % self.recipe.say_every == 0 or step + 1 == total:
                 left = seconds / (step + 1 - first) * (total - step - 1)
+                figure = self._figure(stage, losses[-self.recipe.say_every :])
                 self.report.say(
-                    f"{stage} {step + 1}/{total}  {self._figure(stage, losses[-self.recipe.say_every :])}  "
+                    f"{stage} {step + 1}/{total}  {figure}  "
                     f"{captions / seconds:.0f} captions/s  waiting {waited / seconds:.0%}  "
                     f"{clock(left)} left"
                 )
@@ -458,7 +459,7 @@ class Trainer:
         text = "  ".join(f"{n}: CIDEr-D {f['CIDEr-D']:.4f}" for n, f in scores.items())
         self.report.say(f"{stage} epoch {epoch:.1f}  {text}")
         self._save_model(self.folder / "last")
-        if mean >= self.progress["best"]:
+        if not scores or mean > self.progress["best"]:
             self.progress |= {"best": mean, "since_best": 0}
             self._save_model(self.folder / "best")
         else:

@@ -61,7 +61,8 @@ class Recipe:
     val_photos: at most so many photos of each validation set are captioned during training.
     val_every: validate every so many epochs, and after the last.
     sample_photos: photos of each validation set that `samples/` shows. save_every, say_every: steps
-        between saved states, and lines of progress. tensorboard: write its logs too. weights: the dtype of the saved model.
+        between saved states, and lines of progress. tensorboard: write its logs too. weights: the
+        dtype of the saved model.
     """
 
     name: str = "recipe"
