@@ -3,13 +3,14 @@
 python -m eval coco         a model on a caption set: CIDEr-D, BLEU, ROUGE-L and a report page
 python -m eval speed        photos a second, start-up, memory, what heatmaps cost
 python -m eval cost         what cross-attention costs against patches and tokens
+python -m eval batch        a folder job: speed beside a plain loop, kills, memory
 python -m eval score_speed  our scorer beside the Java pipeline
 """
 
 import sys
 from importlib import import_module
 
-COMMANDS = ("coco", "speed", "cost", "score_speed")
+COMMANDS = ("coco", "speed", "cost", "batch", "score_speed")
 
 
 def main() -> int:
