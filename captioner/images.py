@@ -19,7 +19,7 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
@@ -32,7 +32,15 @@ from captioner.errors import PhotoError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PHOTO_SUFFIXES", "Limits", "Photo", "find_photos", "load_photo", "to_square"]
+__all__ = [
+    "PHOTO_SUFFIXES",
+    "Limits",
+    "Photo",
+    "find_photos",
+    "load_photo",
+    "to_square",
+    "walk_photos",
+]
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +152,7 @@ def find_photos(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
             found[path] = None
             continue
         before = len(found)
-        photos = list(_walk(path))
+        photos = list(walk_photos(path))
         found.update(dict.fromkeys(photos))
         if not photos and len(found) == before:
             raise PhotoError(
@@ -153,14 +161,34 @@ def find_photos(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     return list(found)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Photos below a folder; every real folder is entered once, so that link loops end."""
+def walk_photos(
+    folder: Path,
+    *,
+    passed: Callable[[str, str], None] | None = None,
+    unread: Callable[[str, str], None] | None = None,
+) -> Iterator[Path]:
+    """Photos below a folder; every real folder is entered once, so that link loops end.
+
+    `passed` is told of what is left out, as (why, path): "hidden", "not a photo", "seen before".
+    `unread` is told of folders below that cannot be read, as (path, sentence); a warning is logged
+    without it.
+
+    Raises:
+        PhotoError: the folder itself cannot be read.
+    """
     seen: set[tuple[int, int]] = set()
 
     def skipped(error: OSError) -> None:
         if Path(error.filename) == folder:
             raise PhotoError(_unopened(str(folder), error)) from None
-        log.warning("Passed over the folder %s: %s.", error.filename, error.strerror)
+        if unread:
+            unread(error.filename, f"The folder {_unopened(_label(error.filename)[0], error)}")
+        else:
+            log.warning("Passed over the folder %s: %s.", error.filename, error.strerror)
+
+    def leave(why: str, *where: str) -> None:
+        if passed:
+            passed(why, os.path.join(*where))  # noqa: PTH118 (as `os.walk` gives them)
 
     for here, folders, files in os.walk(folder, followlinks=True, onerror=skipped):
         try:
@@ -169,12 +197,20 @@ def _walk(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         if (status.st_dev, status.st_ino) in seen:
+            leave("seen before", here)
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
+        for name in folders:
+            if name.startswith("."):
+                leave("hidden", here, name)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES:
+            if name.startswith("."):
+                leave("hidden", here, name)
+            elif Path(name).suffix.lower() not in PHOTO_SUFFIXES:
+                leave("not a photo", here, name)
+            else:
                 yield Path(here, name)
 
 

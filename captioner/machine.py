@@ -1,11 +1,18 @@
-"""What the machine gives: cores, bfloat16, a GPU; and the device and dtype to use on it."""
+"""What the machine gives: cores, bfloat16, a GPU; and the device and dtype to use on it.
+
+torch is imported when it is asked of: the cores are wanted before it.
+"""
+
+from __future__ import annotations
 
 import os
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from .errors import CaptionerError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def has_bfloat16() -> bool:
@@ -33,6 +40,8 @@ def cores() -> int:
 
 def choose_device(name: str | None = None) -> torch.device:
     """The device asked for, or the best there is: CUDA, Apple's MPS, else the CPU."""
+    import torch
+
     if name in (None, "", "auto"):
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -58,6 +67,8 @@ def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
     On a CPU the default is float32 even where bfloat16 is in hardware, so that captions are the
     same on every machine; whether bfloat16 is quicker there, `python -m eval.speed` tells.
     """
+    import torch
+
     if name in (None, "", "auto"):
         if device.type == "cuda" and torch.cuda.is_bf16_supported():
             return torch.bfloat16
@@ -69,6 +80,8 @@ def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
 
 def describe() -> dict[str, object]:
     """What `captioner info` says of the machine."""
+    import torch
+
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     return {
         "cores": cores(),

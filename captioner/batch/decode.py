@@ -1,0 +1,75 @@
+"""One photo of a job decoded: what a worker does. Imports no torch.
+
+What comes back to the model's process is small: the square that the model sees, the photo's full
+size, and the reduced photo itself only where heatmaps are to be drawn on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from captioner.images import Limits, Photo, load_photo, to_square
+
+from .fetch import TOTAL
+from .sources import Item, open_item, sidecar
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Whether a photo has a caption of its own.
+
+    texts: a text file with something in it, beside it or under `folder`. inside: a description in
+    its metadata.
+    """
+
+    texts: bool = True
+    folder: Path | None = None
+    inside: bool = False
+
+    def __call__(self, item: Item) -> bool:
+        path = sidecar(item, self.folder) if self.texts else None
+        with contextlib.suppress(OSError):
+            if path and path.stat().st_size:
+                return True
+        if not self.inside or item.file is None:
+            return False
+        from .metadata import has_description
+
+        return has_description(item.file)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """How photos are to be decoded; calling it does so. It pickles.
+
+    size: pixels of the model's square. drawn: pixels of the shorter side that heatmaps are drawn
+    on, None for no heatmaps. seconds: for one photo, after which it is given up. skip: leave out
+    photos that have a caption already.
+    """
+
+    size: int
+    drawn: int | None = None
+    limits: Limits = field(default_factory=Limits)
+    seconds: float = 10.0
+    skip: Captioned | None = None
+
+    def __call__(self, item: Item) -> tuple[np.ndarray, Photo] | None:
+        """pixels (S, S, 3) uint8, and the photo, whose image is 1x1 without `drawn`; None when it
+        is left out. Raises PhotoError."""
+        if self.skip and self.skip(item):
+            return None
+        side = max(self.size, self.drawn or 0)
+        photo = load_photo(open_item(item, self.limits), min_side=side, limits=self.limits)
+        pixels = to_square(photo, self.size)
+        if self.drawn is None:
+            photo = Photo(Image.new("RGB", (1, 1)), photo.width, photo.height, photo.name)
+        return pixels, photo
+
+    def limit(self, item: Item) -> float:
+        """Seconds that this item may take."""
+        return self.seconds + (TOTAL if item.url else 0)

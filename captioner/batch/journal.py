@@ -1,0 +1,260 @@
+"""What a job has done, on disk, so that it can be killed at any moment and continued.
+
+For `-o captions.jsonl` (for `-o captions.csv` too: the records are where the table comes from):
+
+    captions.jsonl          a line for every captioned photo: the results, and the journal
+    captions.errors.jsonl   a line for every photo that failed
+    captions.run.json       the model and settings of the last run; also the lock
+
+Lines are only ever appended, a batch at a time in one write, and only whole lines count: what a
+killed process leaves after the last newline is completed if it is a whole record, else cut off, and
+its photo is done again. Written lines survive the death of the process at once; they are flushed to
+the disk every few seconds and at the end, so a power cut costs the work of those seconds at most.
+The lock is the kernel's (flock): it goes when its process goes, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from captioner.errors import CaptionerError, DataError
+
+from .records import to_line
+
+FLUSHED_EVERY = 5.0
+"""Seconds between flushes to the disk."""
+
+
+class Journal:
+    """The records, errors and settings of one job; locked while it is open.
+
+    done: names of the photos that have a caption. failed: of those that failed before and are not
+    to be tried again. last: the photo of the last record, whose batch may be torn.
+    """
+
+    def __init__(self, records: Path, *, overwrite: bool = False, retry_failed: bool = False):
+        """Lock the job and read what it has done, mending a torn last line. With `overwrite`
+        nothing counts as done.
+
+        Raises:
+            CaptionerError: another run has it, or the folder cannot be written to.
+            DataError: the file is there but holds something else.
+        """
+        self.records = records
+        self.errors = records.with_suffix(".errors.jsonl")
+        self.overwrite = overwrite
+        self.last: str | None = None
+        self.done: set[str] = set()
+        self.failed: set[str] = set()
+        self._files: list[int] = []
+        with _writing(records):
+            records.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = lock(records.with_suffix(".run.json"), f"writing {records}")
+            if overwrite:
+                return
+            for line in _mended(records):
+                self.last = line["file"]
+                self.done.add(self.last)
+            failed = self._tidy_errors()
+            if not retry_failed:
+                self.failed.update(failed)
+
+    def begin(self, settings: Mapping[str, Any]) -> list[str]:
+        """Make ready for writing, and note the model and settings; with `overwrite` what is there
+        is dropped now. Returns what has changed since the last run, in words."""
+        with _writing(self.records):
+            if self.overwrite:
+                self.records.unlink(missing_ok=True)
+                self.errors.unlink(missing_ok=True)
+            changes = _changes(_read_settings(self._lock), settings) if self.done else []
+            _write_settings(self._lock, settings)
+            self._files = [
+                os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+                for path in (self.records, self.errors)
+            ]
+        self._flushed = time.monotonic()
+        return changes
+
+    def write(
+        self, records: Iterable[Mapping[str, Any]], errors: Iterable[Mapping[str, Any]]
+    ) -> None:
+        """Append what became of a batch; when this returns, the death of the process cannot undo
+        it. Raises CaptionerError when it cannot be written."""
+        for file, lines in zip(self._files, (records, errors), strict=True):
+            data = b"".join(to_line(line).encode() + b"\n" for line in lines)
+            with _writing(self.records):
+                while data:
+                    data = data[os.write(file, data) :]
+        if time.monotonic() - self._flushed > FLUSHED_EVERY:
+            self._flush()
+
+    def close(self) -> None:
+        """Flush, leave in the errors file only what still has no caption, and unlock."""
+        if self._files:
+            self._flush()
+            for file in self._files:
+                os.close(file)
+            self._files = []
+            self._tidy_errors()
+        os.close(self._lock)
+
+    def _flush(self) -> None:
+        with _writing(self.records):
+            for file in self._files:
+                os.fsync(file)
+        self._flushed = time.monotonic()
+
+    def _tidy_errors(self) -> dict[str, dict[str, Any]]:
+        """The failures that still stand; the file is rewritten to hold just those, once each."""
+        if not self.errors.exists():
+            return {}
+        every = list(_mended(self.errors))
+        standing = {line["file"]: line for line in every}
+        for line in read_records(self.records):
+            standing.pop(line["file"], None)
+        if not standing:
+            self.errors.unlink()
+        elif len(standing) < len(every):
+            text = "".join(to_line(line) + "\n" for line in standing.values())
+            replace(self.errors, text.encode())
+        return standing
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CaptionerError(
+            f"{error.filename or path} cannot be written: {error.strerror}. What has been written "
+            "is safe; the same command continues."
+        ) from error
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """All records of a job, as they were written; none where there is no file."""
+    if path.exists():
+        for _, content in _lines(path):
+            yield content
+
+
+def lock(path: Path, what: str) -> int:
+    """Open a file or folder for this process alone; the lock lasts until it is closed.
+
+    Raises CaptionerError when another process has it.
+    """
+    mode = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    file = os.open(path, mode, 0o666)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        raise CaptionerError(
+            f"Another run is {what}: wait for it to end, or give another place with -o."
+        ) from None
+    except OSError:
+        pass  # a file system without locks
+    return file
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: beside it first, then renamed over it."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(path)
+
+
+# Lines --------------------------------------------------------------------------------------------
+
+
+def _mended(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file of records; a torn last one is mended first. None where there is no file.
+
+    Raises DataError for a file of something else.
+    """
+    if not path.exists():
+        return
+    size = 0  # of the whole lines
+    for whole, content in _lines(path):
+        size += whole
+        yield content
+    if size < path.stat().st_size:
+        _mend(path, size)
+        rest = path.stat().st_size
+        if rest > size:  # the torn line was a whole record
+            with path.open("rb") as stream:
+                stream.seek(size)
+                yield json.loads(stream.read())
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(bytes, record) of every whole line."""
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            if line.endswith(b"\n"):
+                content = _record(line)
+                if content is None:
+                    raise DataError(
+                        f"{path}, line {number} is not a record of captioner; if it is another "
+                        "file, give another -o, else repair the line or give --overwrite."
+                    )
+                yield len(line), content
+
+
+def _mend(path: Path, size: int) -> None:
+    with path.open("r+b") as stream:
+        stream.seek(size)
+        tail = stream.read()
+        if _record(tail) is None:
+            stream.truncate(size)
+        else:
+            stream.write(b"\n")
+        os.fsync(stream.fileno())
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(content, dict) and isinstance(content.get("file"), str):
+        return content if {"caption", "error"} & content.keys() else None
+    return None
+
+
+# Settings -----------------------------------------------------------------------------------------
+
+
+def _read_settings(file: int) -> dict[str, Any]:
+    os.lseek(file, 0, os.SEEK_SET)
+    try:
+        content = json.loads(os.read(file, 1 << 20))
+    except (ValueError, RecursionError):
+        return {}  # not there yet, or torn by a power cut: nothing depends on it
+    return content if isinstance(content, dict) else {}
+
+
+def _write_settings(file: int, settings: Mapping[str, Any]) -> None:
+    data = json.dumps(settings, indent=2, sort_keys=True).encode() + b"\n"
+    os.ftruncate(file, 0)
+    os.lseek(file, 0, os.SEEK_SET)
+    os.write(file, data)
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between the settings of two runs, in words."""
+    return [
+        f"{name} was {before[name]!r} and is {now.get(name)!r}"
+        for name in sorted(before)
+        if before[name] != now.get(name)
+    ]

@@ -1,0 +1,199 @@
+"""Where captions go besides the records: tables made from them, text files beside the photos.
+
+A table is made from the records when a run ends or is stopped, beside its place and then renamed:
+it is never seen half-written, and it holds everything that was captioned, also by earlier runs.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from captioner.errors import CaptionerError, DataError
+
+from .journal import replace
+from .records import FIELDS, readable
+from .sources import Item, sidecar
+
+FORMATS = ("jsonl", "csv", "coco", "parquet", "txt")
+SUFFIXES = {".jsonl": "jsonl", ".csv": "csv", ".json": "coco", ".parquet": "parquet"}
+
+TABLES = ("csv", "coco", "parquet")
+"""Formats that are made from the records."""
+
+Records = Iterable[dict[str, Any]]
+
+
+def write_table(format: str, records: Records, path: Path) -> None:
+    """Make the table of all records. Raises CaptionerError when it cannot be written."""
+    try:
+        _WRITERS[format](records, path)
+    except OSError as error:
+        raise CaptionerError(
+            f"{path} cannot be written: {error.strerror or error}. The captions are safe in "
+            f"{path.with_suffix('.jsonl')}; the same command tries again."
+        ) from error
+
+
+def check_format(format: str) -> None:
+    """Raises CaptionerError when what a format needs is not installed."""
+    if format == "parquet":
+        _pyarrow()
+
+
+def _write_csv(records: Records, path: Path) -> None:
+    with _replacing(path, "w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(FIELDS)
+        for record in records:
+            table.writerow(_cell(record.get(field)) for field in FIELDS)
+
+
+def _cell(value: Any) -> Any:
+    """A cell of the CSV. Spreadsheets run text that begins like a formula, and a file name may be
+    anybody's: an apostrophe in front makes it text, as they have it themselves."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        value = readable(value)
+        return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
+    return value
+
+
+def _write_coco(records: Records, path: Path) -> None:
+    """COCO's results format. Without an annotation file the id is the number that the file's name
+    ends with (COCO_val2014_000000391895.jpg), else the name without its suffix."""
+    names: dict[int | str, str] = {}
+    with _replacing(path, "w", encoding="utf-8") as stream:
+        stream.write("[")
+        for record in records:
+            image_id = record.get("image_id")
+            if image_id is None:
+                image_id = _number(record["file"])
+            other = names.setdefault(image_id, record["file"])
+            if other != record["file"]:
+                raise DataError(
+                    f"{path} was not written: {readable(other)} and {readable(record['file'])} "
+                    f"would both have the image_id {image_id}. Name the photos' ids with "
+                    "--annotations, or take another --format."
+                )
+            entry = {"image_id": image_id, "caption": record["caption"]}
+            stream.write(("\n" if len(names) == 1 else ",\n") + json.dumps(entry))
+        stream.write("\n]\n")
+
+
+def _number(file: str) -> int | str:
+    stem = PurePosixPath(file).stem
+    digits = re.search(r"(?:^|_)0*(\d+)$", stem)
+    return int(digits[1]) if digits and digits[1].isascii() else readable(stem)
+
+
+def _write_parquet(records: Records, path: Path) -> None:
+    pyarrow = _pyarrow()
+    from pyarrow import parquet
+
+    text, number = pyarrow.string(), pyarrow.float32()
+    part = {"caption": text, "confidence": number}
+    fields = {
+        "file": text,
+        "image_id": text,
+        **part,
+        "words": pyarrow.list_(pyarrow.struct({"text": text, "probability": number}.items())),
+        "alternatives": pyarrow.list_(pyarrow.struct(part.items())),
+        "model": text,
+        "version": text,
+        "width": pyarrow.int32(),
+        "height": pyarrow.int32(),
+    }
+    schema = pyarrow.schema([(field, fields[field]) for field in FIELDS])
+    with _replacing(path, "wb") as stream, parquet.ParquetWriter(stream, schema) as table:
+        rows = map(_row, records)
+        while some := list(islice(rows, 10_000)):
+            table.write_table(pyarrow.Table.from_pylist(some, schema))
+
+
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    image_id = record.get("image_id")
+    return {
+        **record,
+        "file": readable(record["file"]),
+        "image_id": None if image_id is None else str(image_id),
+    }
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError:
+        raise CaptionerError(
+            'Parquet files need pyarrow: run pip install "captioner[parquet]", or take another '
+            "--format."
+        ) from None
+    return pyarrow
+
+
+_WRITERS: dict[str, Callable[[Records, Path], None]] = {
+    "csv": _write_csv,
+    "coco": _write_coco,
+    "parquet": _write_parquet,
+}
+
+
+@contextmanager
+def _replacing(path: Path, mode: str, **options: Any) -> Iterator[IO[Any]]:
+    """A file that takes its place when it is whole."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open(mode, **options) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+# Text files ---------------------------------------------------------------------------------------
+
+
+class Sidecars:
+    """A text file for each photo: beside it, or at the same place under a folder."""
+
+    def __init__(self, folder: Path | None, *, overwrite: bool = False):
+        self.folder = folder
+        self.overwrite = overwrite
+        self._written: set[Path] = set()
+
+    def write(self, item: Item, caption: str) -> None:
+        """Write the caption. What is there already stays, unless it is to be overwritten.
+
+        Raises CaptionerError when the caption cannot be written.
+        """
+        path = sidecar(item, self.folder)
+        if path is None:
+            raise CaptionerError(
+                f"{item.name} has no place beside it for a text file; name a folder with -o."
+            )
+        text = f"{caption}\n"
+        try:
+            if path in self._written or (path.exists() and not self.overwrite):
+                if path.read_bytes() == text.encode():
+                    return  # our own, from a run that was stopped just then
+                raise CaptionerError(
+                    f"The caption of {item.name} was not written: {path} is there already with "
+                    "another text. --overwrite replaces it, --skip-captioned leaves it out."
+                )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace(path, text.encode())
+        except OSError as error:
+            raise CaptionerError(
+                f"The caption of {item.name} was not written: {path}: {error.strerror}."
+            ) from error
+        self._written.add(path)
