@@ -1,11 +1,13 @@
 # make caption              captions the sample photographs (or: make caption PHOTOS=~/Pictures)
+# make demo                 opens the web page (or: make demo OPTIONS="--port 8000")
 # make test                 formatting, lint, types, tests
 PYTHON ?= python3
 PHOTOS ?=
+OPTIONS ?= --browser
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: caption test lint format clean
+.PHONY: caption demo test lint format clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -15,12 +17,19 @@ $(VENV)/.caption: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[samples]"
 	@touch $@
 
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[demo,samples]"
+	@touch $@
+
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	@touch $@
 
 caption: $(VENV)/.caption
 	$(BIN)/captioner caption $(if $(PHOTOS),$(PHOTOS),--samples)
+
+demo: $(VENV)/.demo
+	$(BIN)/captioner demo $(OPTIONS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check

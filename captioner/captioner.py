@@ -57,6 +57,7 @@ class Caption:
     confidence: the geometric mean of the probabilities of its tokens, the end included: 0 to 1.
     alternatives: further captions of the photo, best first; they have no alternatives of their own.
     score: what the search ranked it by (log-probability, length-normalised if the search does so).
+    ids: its token ids, by which `Captioner.word_weights` looks again.
     """
 
     text: str
@@ -64,6 +65,7 @@ class Caption:
     words: list[Word]
     alternatives: list["Caption"] = field(repr=False, default_factory=list)
     score: float = 0.0
+    ids: tuple[int, ...] = field(repr=False, compare=False, default=())
     photo: Photo = field(repr=False, compare=False, kw_only=True)
 
     def overlay(self, i: int, **options: Any) -> Image.Image:
@@ -208,6 +210,17 @@ class Captioner:
         return self.model.encoder(torch.from_numpy(pixels).to(self.device)).features
 
     @torch.inference_mode()
+    def word_weights(self, caption: Caption) -> list[np.ndarray]:
+        """Every layer's and head's own map for each word of a caption that this model wrote: one
+        array (L, H, h, w) float32 a word, each map summing to 1. `Word.heatmap` is the average of
+        those that the model's config names."""
+        memory = self.model.memory_of(self.encode(to_square(caption.photo, self.size)[None]))
+        [weights] = self.model.look(memory, [caption.ids])  # (L, H, T, N)
+        maps = weights.numpy().reshape(*weights.shape[:3], *self.model.grid)
+        spans = self.model.tokenizer.words(caption.ids)
+        return [maps[:, :, s.start : s.stop].mean(axis=2) for s in spans]
+
+    @torch.inference_mode()
     def caption_features(
         self,
         features: Tensor,
@@ -264,7 +277,7 @@ def finish(
     ]
     confidence = math.exp(sum(found.logprobs) / len(found.logprobs))
     text = model.tokenizer.sentence(found.ids)
-    return Caption(text, confidence, words, score=found.score, photo=photo)
+    return Caption(text, confidence, words, score=found.score, ids=found.ids, photo=photo)
 
 
 class BannedWords:

@@ -1,4 +1,4 @@
-"""The command `captioner`: caption, score, info.
+"""The command `captioner`: caption, score, demo, info.
 
 Results go to stdout, everything else to stderr. Exit status: 0 when all went well, 2 when the
 command makes no sense; `captioner caption` has more.
@@ -13,6 +13,7 @@ import typer
 from captioner.batch.command import CAPTION_HELP, caption
 from captioner.errors import CaptionerError, PhotoError
 from captioner.metrics.command import score
+from captioner.page.command import demo
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command(help=CAPTION_HELP)(caption)
 app.command()(score)
+app.command()(demo)
 
 Model = Annotated[
     str | None, typer.Option("--model", "-m", help="A model folder; default: the model in the box.")

@@ -6,12 +6,13 @@ python -m eval cost         what cross-attention costs against patches and token
 python -m eval batch        a folder job: speed beside a plain loop, kills, memory
 python -m eval score_speed  our scorer beside the Java pipeline
 python -m eval train_speed  our training loop beside a plain transformers one; feeding
+python -m eval page_load    the web page under load, and its overlays against the library
 """
 
 import sys
 from importlib import import_module
 
-COMMANDS = ("coco", "speed", "cost", "batch", "score_speed", "train_speed")
+COMMANDS = ("coco", "speed", "cost", "batch", "score_speed", "train_speed", "page_load")
 
 
 def main() -> int:

@@ -412,10 +412,11 @@ def open_item(item: Item, limits: Limits) -> str | NamedBytes:
 
 
 def _read_member(path: str, member: str, name: str, limits: Limits) -> bytes:
-    if path not in _zips:
+    archive = _zips.get(path)
+    if archive is None:
         _zips.clear()  # a job goes through its archives one after another
-        _zips[path] = zipfile.ZipFile(path)
-    with _zips[path].open(member) as stream:
+        archive = _zips[path] = zipfile.ZipFile(path)
+    with archive.open(member) as stream:
         data = stream.read(limits.max_bytes + 1)  # whatever size the archive promises
     if len(data) > limits.max_bytes:
         raise PhotoError(_too_large(name, limits))

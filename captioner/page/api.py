@@ -1,0 +1,105 @@
+"""The endpoints for programs: /caption, /heatmaps, /batch, /score. docs/page.md shows their use."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileDataDict
+from gradio_client import handle_file
+
+from captioner.batch.records import record
+from captioner.captioner import Caption
+from captioner.errors import CaptionerError
+
+from .caption import CaptionDesk
+from .folder import FolderDesk
+from .score import score_files
+from .uploads import Upload, upload_folder, uploaded
+
+Json = dict[str, Any]
+
+
+def add_endpoints(desk: CaptionDesk, folders: FolderDesk, queue: Json) -> None:
+    """Add the endpoints to the page being built; `queue` is that of the model's events."""
+
+    @_sentences
+    def caption(photo: FileDataDict, options: Json | None = None) -> Json:
+        """Caption a photo.
+
+        options: model, beams, alternatives, prefix, without, sample, temperature, top_k, top_p,
+        seed, min_length, max_length, length_penalty, no_repeat; all may be left out.
+        Returns the caption, its confidence, words with probabilities, and alternatives.
+        """
+        return _caption(desk, photo, options)[0]
+
+    @_sentences
+    def heatmaps(
+        photo: FileDataDict, options: Json | None = None
+    ) -> tuple[Json, list[FileDataDict], FileDataDict]:
+        """Caption a photo and draw where the model looked.
+
+        Returns what /caption returns, a PNG for each word (the photo under its heat), and the
+        contact sheet of all words as a PNG.
+        """
+        record, found = _caption(desk, photo, options)
+        folder = Path(mkdtemp(prefix="heat-", dir=upload_folder()))
+        overlays = []
+        for i in range(len(found.words)):
+            path = folder / f"word-{i + 1:02}.png"
+            found.overlay(i).save(path, compress_level=1)
+            overlays.append(handle_file(path))
+        found.contact_sheet().save(folder / "words.png", compress_level=1)
+        return record, overlays, handle_file(folder / "words.png")
+
+    @_sentences
+    def batch(photos: list[FileDataDict], options: Json | None = None) -> list[Json]:
+        """Caption many photos, or zips of photos, in order.
+
+        Returns one object a photo: what /caption returns, or {"file", "error"}. options as there.
+        """
+        for _ in folders.run(run := folders.begin([_upload(p) for p in photos]), options or {}):
+            pass
+        return run.records
+
+    @_sentences
+    def score(results: FileDataDict, references: FileDataDict, split: str | None = None) -> Json:
+        """Score a results file against a references file, as `captioner score` does.
+
+        split: of Karpathy's dataset file. Returns the signature, each metric with its 95% interval
+        (as fractions), what was left out, and the best and worst captions.
+        """
+        return score_files(_upload(results), _upload(references), split)
+
+    gr.api(caption, api_name="caption", **queue)
+    gr.api(heatmaps, api_name="heatmaps", **queue)
+    gr.api(batch, api_name="batch", concurrency_id="folder", concurrency_limit=1)
+    gr.api(score, api_name="score", concurrency_id="score", concurrency_limit=1)
+
+
+def _caption(desk: CaptionDesk, photo: FileDataDict, options: Json | None) -> tuple[Json, Caption]:
+    item = _upload(photo).item
+    captioner, best = desk.write(item, options or {})
+    return record(item, best, captioner), best
+
+
+def _upload(file: Any) -> Upload:
+    if not isinstance(file, dict):
+        raise CaptionerError("A file is given as gradio_client's handle_file(PATH).")
+    path = uploaded(file.get("path"))
+    return Upload(path, Path(str(file.get("orig_name") or path.name)).name)
+
+
+def _sentences(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The caller's mistakes reach the caller as a sentence, and leave no traceback here."""
+
+    @wraps(work)
+    def told(*args: Any, **options: Any) -> Any:
+        try:
+            return work(*args, **options)
+        except CaptionerError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return told

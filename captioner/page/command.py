@@ -1,0 +1,161 @@
+"""`captioner demo`: the web page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from captioner.errors import CaptionerError
+
+
+def demo(
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 opens the page to the network.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Default: 7860, or the next free one.")
+    ] = None,
+    share: Annotated[
+        bool, typer.Option("--share", help="A public address for a week, through gradio's server.")
+    ] = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", help="A model folder; may be repeated, to choose on the page."
+        ),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="Behind a proxy: the path, or the whole address, of the page there.")
+    ] = "",
+    auth: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CAPTIONER_AUTH",
+            help="user:password, or a file with one such line for each person. The environment "
+            "and a file are not seen by others on this machine.",
+        ),
+    ] = None,
+    queue: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many may wait; later ones are told that the server is busy."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: the best.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16; default: what suits.")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser", help="Open the page in a browser.")] = False,
+) -> None:
+    """Open the web page: drop a photo, click a word, see where the model looked.
+
+    Examples:
+
+        captioner demo
+
+        captioner demo --model runs/mine/best --port 8000
+
+        captioner demo --host 0.0.0.0 --auth people.txt --root-path /captioner
+    """
+    serve(
+        model or (), host=host, port=port, share=share, root_path=root_path, auth=people(auth),
+        queue=queue, device=device, dtype=dtype, browser=browser,
+    )  # fmt: skip
+
+
+def serve(
+    models: Sequence[str] = (),
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    share: bool = False,
+    root_path: str = "",
+    auth: list[tuple[str, str]] | None = None,
+    queue: int | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    browser: bool = False,
+) -> None:
+    """Serve the page until interrupted. Raises CaptionerError, ModelError."""
+    folder = _prepare()
+    try:
+        from .build import build, launch_options
+        from .models import Models
+        from .uploads import MAX_UPLOAD
+
+        typer.echo("Loading the model ...", err=True)
+        loaded = Models(models, device=device, dtype=dtype)
+        loaded.warm()
+        page = build(loaded, queue)
+        try:
+            _, address, public = page.launch(
+                server_name=host,
+                server_port=port,
+                share=share,
+                root_path=root_path or None,
+                auth=auth,
+                inbrowser=browser,
+                max_file_size=MAX_UPLOAD,
+                prevent_thread_lock=True,
+                quiet=True,
+                show_error=True,
+                **launch_options(),
+            )
+        except OSError as error:
+            raise CaptionerError(f"The page cannot be served on {host}:{port}: {error}") from error
+        typer.echo(f"The page is at {address}  (stop it with Ctrl+C)", err=True)
+        if public:
+            typer.echo(f"For everyone, for a week: {public}", err=True)
+        page.block_thread()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def people(auth: str | None) -> list[tuple[str, str]] | None:
+    """Names and passwords from `user:password` or from a file of such lines; None for everyone.
+
+    Raises CaptionerError when there are none in it.
+    """
+    if not auth:
+        return None
+    lines, where = [auth], "--auth"
+    path = Path(auth)
+    if ":" not in auth or path.is_file():
+        try:
+            lines, where = path.read_text(encoding="utf-8").splitlines(), auth
+        except (OSError, UnicodeDecodeError) as error:
+            raise CaptionerError(
+                f"--auth is user:password, or a file with such lines, and {auth} cannot be read."
+            ) from error
+    pairs = [tuple(line.strip().split(":", 1)) for line in lines if line.strip()]
+    if not pairs or not all(len(pair) == 2 and all(pair) for pair in pairs):
+        raise CaptionerError(f"Every line of {where} is user:password.")
+    return [(user, password) for user, password in pairs]
+
+
+def _prepare() -> Path:
+    """The folder for uploads, this server's own and nobody else's; gradio told to stay at home."""
+    folder = Path(tempfile.mkdtemp(prefix="captioner-", dir=os.environ.get("GRADIO_TEMP_DIR")))
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)  # before gradio is imported
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt  # so that the folder is removed at the end of a service too
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise CaptionerError(
+            "The web page needs gradio, which is not installed: pip install 'captioner[demo]'."
+        ) from error
+    return folder

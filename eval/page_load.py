@@ -1,0 +1,191 @@
+"""The web page under load, and its pictures against the library's.
+
+    python -m eval page_load                          # 20 clients for 2 minutes
+    python -m eval page_load --clients 40 --queue 8   # some are told that it is busy
+    python -m eval page_load --maps 100 --images ~/Pictures
+
+A server of its own is started and asked over loopback by clients that each send a photo, wait for
+its caption and send the next. Told: captions, how many were told that the server is busy, other
+errors, the median and the 95th percentile of the seconds from asking to having, and the server's
+memory over time. The exit status is 1 when there were errors, the median is above 5 seconds, or the
+memory grew by more than a tenth in the second half.
+
+--maps captions that many photos in Chromium through the page instead, and compares the overlay that
+the page shows for every word with `Caption.overlay(i)`, by every pixel.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from captioner.errors import CaptionerError
+from captioner.images import find_photos
+from captioner.samples import sample_photos
+
+ROOT = Path(__file__).parent.parent
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval page_load",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--clients", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--queue", type=int, help="how many may wait; default: the server's")
+    parser.add_argument("--maps", type=int, help="compare the overlays of so many photos")
+    parser.add_argument("--images", type=Path, help="default: scikit-image's photographs")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    try:
+        photos = find_photos([options.images]) if options.images else sample_photos()
+    except CaptionerError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    figures = maps(photos, options.maps) if options.maps else load(photos, options)
+    if options.json:
+        print(json.dumps(figures, indent=2))
+    else:
+        for name, value in figures.items():
+            print(f"{name:<34}{value}")
+    return 0 if figures["as it should be"] else 1
+
+
+@contextmanager
+def server(*options: str) -> Iterator[tuple[str, int]]:
+    """A page of its own, started as a person would; its address and its process id."""
+    process = subprocess.Popen(
+        [sys.executable, "app.py", *options], cwd=ROOT, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert process.stderr
+    told = ""
+    try:
+        for line in process.stderr:
+            told += line
+            if found := re.search(r"The page is at (\S+)", line):
+                threading.Thread(target=process.stderr.read, daemon=True).start()
+                yield found[1], process.pid
+                return
+        raise RuntimeError(f"The server did not start:\n{told}")
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def load(photos: list[Path], options: argparse.Namespace) -> dict[str, Any]:
+    """Many clients at once; the figures."""
+    from gradio_client import Client, handle_file
+
+    waits: list[float] = []
+    busy: list[str] = []
+    errors: list[str] = []
+    memory: list[float] = []
+    queue = ["--queue", str(options.queue)] if options.queue else []
+    with server(*queue) as (address, process):
+        clients = [Client(address, verbose=False) for _ in range(options.clients)]
+        end = time.monotonic() + options.seconds
+
+        def ask(number: int) -> None:
+            for photo in islice(cycle(photos), number, None):
+                if time.monotonic() >= end:
+                    return
+                began = time.monotonic()
+                try:
+                    clients[number].predict(handle_file(str(photo)), api_name="/caption")
+                    waits.append(time.monotonic() - began)
+                except Exception as error:
+                    (busy if "Queue is full" in str(error) else errors).append(str(error))
+                    time.sleep(1)
+
+        threads = [threading.Thread(target=ask, args=(n,)) for n in range(options.clients)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            memory.append(resident(process))
+            time.sleep(min(1.0, options.seconds / 10))
+    waits.sort()
+    middle, last = memory[len(memory) // 2], memory[-1]
+    median = statistics.median(waits) if waits else float("nan")
+    return {
+        "clients": options.clients,
+        "seconds": options.seconds,
+        "captions": len(waits),
+        "told that the server is busy": len(busy),
+        "errors": len(errors),
+        "first error": errors[0] if errors else "",
+        "median, s": round(median, 2),
+        "95th percentile, s": round(waits[int(0.95 * len(waits))], 2) if waits else "",
+        "memory at the start, MB": round(memory[0]),
+        "memory half-way, MB": round(middle),
+        "memory at the end, MB": round(last),
+        "as it should be": bool(waits) and not errors and median < 5 and last < 1.1 * middle,
+    }
+
+
+def resident(process: int) -> float:
+    """MB of memory that a process holds."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1000
+
+
+DIGEST = """async () => {
+  const image = document.querySelector('#c-viewer .c-heat');
+  const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+  const context = canvas.getContext('2d');
+  context.drawImage(image, 0, 0);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  const digest = await crypto.subtle.digest('SHA-256', data);
+  return [...new Uint8Array(digest)].map((b) => b.toString(16).padStart(2, '0')).join('');
+}"""
+
+
+def maps(photos: list[Path], count: int) -> dict[str, Any]:
+    """The overlay of every word of `count` captions, on the page and from the library."""
+    from playwright.sync_api import sync_playwright
+
+    from captioner.captioner import load as load_model
+
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    model, words, different = load_model(), 0, 0
+    with server() as (address, _), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(address)
+        page.wait_for_selector("#c-viewer .c-drop")
+        for photo in islice(cycle(photos), count):
+            page.set_input_files("#c-viewer [data-part=file]", str(photo))
+            page.wait_for_selector(".c-viewer[data-state=shown]", timeout=60_000)
+            caption = model.caption(photo)
+            for i in range(len(caption.words)):
+                page.locator("#c-viewer .c-word").nth(i).click()
+                page.wait_for_selector(f"#c-viewer .c-heat[data-word='{i}']:not([hidden])")
+                wanted = caption.overlay(i).convert("RGBA").tobytes()
+                words += 1
+                different += page.evaluate(DIGEST) != hashlib.sha256(wanted).hexdigest()
+        browser.close()
+    return {
+        "captions": count,
+        "words": words,
+        "overlays that differ": different,
+        "as it should be": not different,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""The page's parts without a server: limits, the shelf, accounts, contrast."""
+
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("gradio", reason="the page needs gradio: pip install -e '.[demo]'")
+
+from captioner.batch.sources import open_item, sidecar
+from captioner.errors import CaptionerError, PhotoError
+from captioner.images import Limits
+from captioner.page import uploads
+from captioner.page.caption import CaptionDesk
+from captioner.page.command import people
+from captioner.page.models import Models
+from captioner.page.shelf import Shelf
+from captioner.page.theme import static
+from captioner.page.uploads import Upload, photos_in, uploaded
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    place = tmp_path / "uploads"
+    place.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(place))
+    return place
+
+
+def test_only_uploads_may_be_opened(folder, tmp_path):
+    inside, outside = folder / "a.jpg", tmp_path / "b.jpg"
+    inside.write_text("x")
+    outside.write_text("x")
+    assert uploaded(str(inside)) == inside
+    (folder / "link.jpg").symlink_to(outside)
+    way_out = str(folder / ".." / "b.jpg")
+    for path in (str(outside), way_out, str(folder / "link.jpg"), str(folder), "", None, 3, "\0"):
+        with pytest.raises(PhotoError, match="not uploaded"):
+            uploaded(path)
+
+
+def zipped(folder: Path, members: dict[str, bytes]) -> Upload:
+    path = folder / "many.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return Upload(path, "many.zip")
+
+
+def test_a_zip_is_read_where_it_lies(folder, tmp_path):
+    archive = zipped(folder, {"../../evil.jpg": b"1", "/etc/evil.jpg": b"2", "a/good.jpg": b"3"})
+    found = photos_in([archive])
+    assert [item.name for item in found] == [
+        "many.zip/../../evil.jpg", "many.zip//etc/evil.jpg", "many.zip/a/good.jpg",
+    ]  # fmt: skip
+    assert [open_item(item, uploads.PHOTO_LIMITS).read() for item in found] == [b"1", b"2", b"3"]
+    assert [str(sidecar(item, Path())) for item in found] == [
+        "many.zip/evil.txt", "many.zip/etc/evil.txt", "many.zip/a/good.txt",
+    ]  # fmt: skip
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["many.zip"]
+
+
+def test_a_member_that_is_too_large_is_not_read_to_its_end(folder):
+    [item] = photos_in([zipped(folder, {"a.jpg": bytes(3_000_000)})])
+    with pytest.raises(PhotoError, match="too large a file"):
+        open_item(item, Limits(max_bytes=1 << 20))
+
+
+def test_a_zip_of_very_many_names_is_not_opened(folder, monkeypatch):
+    archive = zipped(folder, {f"{n}.jpg": b"" for n in range(400)})
+    monkeypatch.setattr(uploads, "MAX_CONTENTS", 10_000)
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    [item] = photos_in([archive])
+    assert item.problem == "many.zip has far too many files in it."
+
+
+def test_too_many_photos_none_and_no_zip_are_told(folder, monkeypatch):
+    empty = folder / "empty.zip"
+    with zipfile.ZipFile(empty, "w"):
+        pass
+    with pytest.raises(CaptionerError, match="no photo among"):
+        photos_in([Upload(empty, "empty.zip")])
+    (folder / "no.zip").write_text("no zip")
+    [item] = photos_in([Upload(folder / "no.zip", "holiday.zip")])
+    assert item.problem.startswith("The archive holiday.zip is damaged")
+    assert str(folder) not in item.problem
+    monkeypatch.setattr(uploads, "MAX_PHOTOS", 2)
+    with pytest.raises(CaptionerError, match="more than 2 photos"):
+        photos_in([zipped(folder, {"a.jpg": b"1", "b.jpg": b"2", "c.jpg": b"3"})])
+
+
+def test_the_shelf_is_bounded_and_its_ids_are_not_guessed():
+    shelf: Shelf[int] = Shelf(100, "It")
+    ids = [shelf.put(n, 30) for n in range(3)]
+    assert shelf.get(ids[0]) == 0  # used last now
+    ids.append(shelf.put(3, 30))
+    assert shelf.held <= 100 and shelf.get(ids[0]) == 0
+    for gone in (ids[1], "", None, 0, ids[0][:-1]):
+        with pytest.raises(CaptionerError, match="no longer held"):
+            shelf.get(gone)
+    assert len(set(ids)) == 4 and all(len(i) >= 20 for i in ids)
+
+
+@pytest.fixture(scope="module")
+def shown(builtin, photos) -> tuple[CaptionDesk, str]:
+    desk = CaptionDesk(Models([str(builtin)]))
+    return desk, desk.show(Upload(photos[2], "cat.png").item, {})["id"]
+
+
+@pytest.mark.parametrize(
+    ("way", "forged"),
+    [
+        ("overlay", {"id": 3}), ("overlay", {"id": "x"}), ("overlay", {"rank": 99}),
+        ("overlay", {"rank": "0"}), ("overlay", {"rank": -1}), ("overlay", {"word": 99}),
+        ("overlay", {"word": -1}), ("overlay", {"word": None}), ("overlay", {"strength": 7}),
+        ("overlay", {"strength": "much"}), ("overlay", {"strength": float("nan")}),
+        ("heads", {"id": None}), ("heads", {"word": 99}), ("heads", {"layer": 99}),
+        ("heads", {"layer": -1}), ("download", {"kind": "../etc"}), ("download", {"rank": 2}),
+        ("photo", {"id": ""}),
+    ],
+)  # fmt: skip
+def test_forged_questions_get_a_sentence(shown, way, forged):
+    desk, name = shown
+    good = {"id": name, "rank": 0, "word": 0, "layer": 0, "kind": "text"}
+    assert "error" not in getattr(desk, way)(good)
+    answer = getattr(desk, way)(good | forged)
+    assert list(answer) == ["error"] and answer["error"].endswith(".")
+
+
+def test_accounts(tmp_path):
+    file = tmp_path / "people.txt"
+    file.write_text("ann:one:two\nbob:three\n\n")
+    assert people(str(file)) == [("ann", "one:two"), ("bob", "three")]
+    assert people("ann:secret") == [("ann", "secret")]
+    assert people(None) is None and people("") is None
+    for wrong in ("nobody", "ann:", ":secret", str(tmp_path)):
+        with pytest.raises(CaptionerError):
+            people(wrong)
+    file.write_text("ann\n")
+    with pytest.raises(CaptionerError, match="Every line"):
+        people(str(file))
+
+
+def test_without_gradio_the_command_says_what_to_install(monkeypatch, capsys):
+    from captioner import cli
+
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.setattr(sys, "argv", ["captioner", "demo"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert "pip install 'captioner[demo]'" in capsys.readouterr().err
+
+
+def test_importing_the_command_line_imports_no_gradio():
+    import subprocess
+
+    code = "import captioner.cli, sys; sys.exit('gradio' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# Contrast -----------------------------------------------------------------------------------------
+
+
+def variables(selector: str) -> dict[str, str]:
+    block = re.search(rf"^{re.escape(selector)} \{{(.*?)\}}", static("page.css"), re.S | re.M)
+    assert block
+    return dict(re.findall(r"--c-([\w-]+): (#\w{6})", block[1]))
+
+
+def luminance(colour: tuple[float, ...]) -> float:
+    """WCAG 2.2, relative luminance."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+
+
+def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    a, b = sorted((luminance(one), luminance(other)))
+    return (b + 0.05) / (a + 0.05)
+
+
+@pytest.mark.parametrize("theme", [":root, :root .light", ".dark"])
+def test_text_has_the_contrast_of_wcag_aa(theme):
+    colours = {name: rgb(value) for name, value in variables(theme).items()}
+    pairs = [
+        (text, ground) for text in ("ink", "soft", "accent") for ground in ("paper", "card", "wash")
+    ] + [("on-accent", "accent"), ("on-accent", "accent-deep"), ("ink", "line")]
+    pairs += [("bad", "bad-wash"), ("bad", "card")]
+    for text, ground in pairs:
+        assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    for percent in range(0, 101, 5):  # a word on its tint, which lies on the page
+        share = percent / 100
+        ground = tuple(
+            share * t + (1 - share) * p
+            for t, p in zip(colours["tint"], colours["paper"], strict=True)
+        )
+        assert contrast(colours["ink"], ground) >= 4.5, percent
+    for edge in ("accent", "edge"):  # what marks a control: 3:1
+        assert contrast(colours[edge], colours["card"]) >= 3, edge
