@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -142,6 +143,8 @@ class TextDecoder(nn.Module):
         self.drop = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
+        # Training may trade time for memory: a layer's activations are computed again (`_run`).
+        self.checkpointing = False
         self.apply(self._init)
 
     def _init(self, module: nn.Module) -> None:
@@ -203,12 +206,16 @@ class TextDecoder(nn.Module):
         x = self.drop(self.embed(ids) + self.position(places))
         present, weights = [], []
         for i, layer in enumerate(self.layers):
-            x, key_value, layer_weights = layer(
+            inputs = (
                 x,
                 None if memory is None else memory[i],
                 None if past is None else past[i],
                 explicit,
             )
+            if self.checkpointing and torch.is_grad_enabled():
+                x, key_value, layer_weights = checkpoint(layer, *inputs, use_reentrant=False)
+            else:
+                x, key_value, layer_weights = layer(*inputs)
             present.append(key_value)
             weights.append(layer_weights)
         return self.norm(x), present, weights

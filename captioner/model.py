@@ -184,19 +184,22 @@ class CaptionModel(nn.Module):
         _, weights = self.decoder.explain(ids, memory)
         return [w[:, :, : len(c)].float().cpu() for w, c in zip(weights, captions, strict=True)]
 
-    def save(self, folder: Path | str, card: str | None = None) -> None:
+    def save(self, folder: Path | str, card: str | None = None, *, write: bool = True) -> None:
         """Write the model folder; each file is replaced whole or not at all.
 
         Saving a loaded model again gives the same bytes. `card` is the text of MODEL_CARD.md; the
-        file is left alone without it.
+        file is left alone without it. Where the weights are spread over processes (FSDP), all of
+        them must call this, and one with `write`.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         dtype = _DTYPES[self.config.weights]
         tensors = {
             name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous()
-            for name, t in sorted(self.state_dict().items())
+            for name, t in ((n, whole(t)) for n, t in sorted(self.state_dict().items()))
         }
+        if not write:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
         _replace(folder / "model.safetensors", save_tensors(tensors, {"format": FORMAT}))
         _replace(folder / "tokenizer.json", self.tokenizer.to_json().encode())
         _replace(folder / "config.json", self.config.to_json().encode())
@@ -239,6 +242,11 @@ class CaptionModel(nn.Module):
             )
         model.load_state_dict(tensors)
         return model.eval().to(memory_format=torch.channels_last)
+
+
+def whole(tensor: Any) -> Tensor:
+    """A tensor that is spread over processes in one piece; all of them must ask for it."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def _replace(path: Path, data: bytes) -> None:

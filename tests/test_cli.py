@@ -55,10 +55,12 @@ def test_json_has_everything(folder, photos):
     (line,) = done.stdout.splitlines()
     data = json.loads(line)
     assert set(data) == {
-        "file", "caption", "confidence", "words", "alternatives", "model", "width", "height",
+        "file", "image_id", "caption", "confidence", "words", "alternatives", "model", "version",
+        "width", "height",
     }  # fmt: skip
     assert data["file"] == str(photos / "b.jpg")
-    assert (data["width"], data["height"], data["model"]) == (120, 80, "tiny 1")
+    assert (data["width"], data["height"]) == (120, 80)
+    assert (data["model"], data["version"], data["image_id"]) == ("tiny", "1", None)
     assert all(set(w) == {"text", "probability"} for w in data["words"])
     assert len(data["alternatives"]) == 2
 
@@ -69,7 +71,7 @@ def test_a_bad_photo_stops_nothing_and_is_told(folder, photos):
     assert done.returncode == 1
     assert len(done.stdout.splitlines()) == 3
     assert "broken.jpg" in done.stderr and "Traceback" not in done.stderr
-    assert "1 could not be read" in done.stderr
+    assert "3 captioned, 1 failed" in done.stderr
 
 
 def test_contact_sheets_are_written(folder, photos, tmp_path):

@@ -62,7 +62,11 @@ def test_a_command_runs(place, command):
         shell=True, cwd=place, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    if ">" not in command:
+    if written := re.search(r" -o (\S+)", command):
+        assert (place / written[1]).stat().st_size
+    elif "--format txt" in command:
+        assert len(list(place.glob("photos/*.txt"))) == 2
+    elif ">" not in command:
         assert done.stdout.strip()
 
 

@@ -10,8 +10,11 @@ from PIL import Image
 from captioner.captioner import load
 from captioner.errors import DataError
 from train.__main__ import main
-from train.data import load_all, load_examples, swap_sides
-from train.loop import IGNORE, Trainer, _pad
+from train.augment import swap_sides
+from train.data import load_all, load_examples
+from train.learner import IGNORE, pad_rows
+from train.loop import Trainer
+from train.optim import Average
 from train.recipe import Recipe
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 60, 220), "grey": (128,) * 3}
@@ -65,7 +68,7 @@ def test_the_loop_learns_the_squares(squares, tmp_path):
         text_steps=0, scst_epochs=0, ema=0.8, dropout=0, label_smoothing=0, sample_photos=0,
     )  # fmt: skip
     run.run()
-    assert run.progress["log"][-1]["squares"]["CIDEr-D"] > 3
+    assert run.progress["log"][-1]["scores"]["squares"]["CIDEr-D"] > 3
     model = load(tmp_path / "run" / "best", device="cpu", dtype="float32")
     for i, colour in enumerate(COLOURS):
         assert colour in model.caption(squares / f"{i}.png").text
@@ -75,17 +78,17 @@ def test_a_broken_run_resumes_to_the_same_bits(squares, tmp_path, monkeypatch):
     whole = trainer(squares, tmp_path / "whole")
     whole.run()
     broken = trainer(squares, tmp_path / "broken")
-    keep, steps = Trainer._average, iter(range(100))
+    keep, steps = Average.follow, iter(range(100))
 
-    def interrupt(self, step):
-        keep(self, step)
+    def interrupt(self, model, step):
+        keep(self, model, step)
         if next(steps) == 6:  # in the middle of an epoch of stage 2
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Trainer, "_average", interrupt)
+    monkeypatch.setattr(Average, "follow", interrupt)
     with pytest.raises(KeyboardInterrupt):
         broken.run()
-    monkeypatch.setattr(Trainer, "_average", keep)
+    monkeypatch.setattr(Average, "follow", keep)
     torch.manual_seed(99)
     again = trainer(squares, tmp_path / "broken")
     again.run()
@@ -165,6 +168,6 @@ def test_a_mirrored_photo_swaps_left_and_right():
 
 
 def test_padding_keeps_begin_and_end():
-    inputs, targets = _pad([[5, 6], [], [7, 8, 9, 10]], 3)
+    inputs, targets = pad_rows([[5, 6], [], [7, 8, 9, 10]], 3)
     assert inputs.tolist() == [[1, 5, 6, 0], [0, 0, 0, 0], [1, 7, 8, 9]]
     assert targets.tolist() == [[5, 6, 2, IGNORE], [IGNORE] * 4, [7, 8, 9, 10]]

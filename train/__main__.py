@@ -5,8 +5,11 @@
         --val flickr8k flickr8k/images flickr8k/captions_val.json \\
         --text text/coco_captions.txt.gz
 
+    python -m train prepare --images ... --annotations ...     # check a data set first
+
 Several data sets: repeat --images and --annotations in pairs. Any field of the recipe can be set:
---set epochs=2 --set lr=3e-4. Interrupted, the same command continues where it stopped.
+--set epochs=2 --set lr=3e-4. Interrupted, the same command continues where it stopped. On many
+GPUs: torchrun --nproc-per-node 8 -m train ...; docs/training.md has more.
 """
 
 import argparse
@@ -14,55 +17,139 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from captioner.errors import CaptionerError
+from captioner.errors import CaptionerError, DataError
 
-from .recipe import Recipe
+from .recipe import RECIPES, Recipe
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--recipe", default="builtin", help="a file of train/recipes, or a path")
-    parser.add_argument("--out", type=Path, default=None, help="default: runs/RECIPE")
-    parser.add_argument("--images", type=Path, action="append", required=True)
-    parser.add_argument("--annotations", type=Path, action="append", required=True)
-    parser.add_argument(
-        "--val", nargs=3, action="append", default=[], metavar=("NAME", "IMAGES", "ANNOTATIONS")
-    )
-    parser.add_argument(
-        "--text", type=Path, action="append", default=[], help="captions, one a line"
-    )
-    parser.add_argument(
-        "--cache", type=Path, default=None, help="cached features; default OUT/cache"
-    )
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes")
-    options = parser.parse_args(arguments)
-    try:
-        changes = dict(c.split("=", 1) if "=" in c else (c, "") for c in options.changes)
-        recipe = Recipe.load(options.recipe, changes)
-        # torch is slow to import: a wrong option should be told before.
-        from .data import Example, load_all, load_examples
-        from .loop import Trainer
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["prepare"]:
+        from .prepare import main as prepare
 
-        out = options.out or Path("runs") / recipe.name
-        train = load_all(options.images, options.annotations)
-        validation: dict[str, Sequence[Example]] = {
-            n: load_examples(Path(i), Path(a)) for n, i, a in options.val
-        }
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1) + "\n")
-        Trainer(recipe, out, train, validation, options.text, cache=options.cache).run()
+        return prepare(arguments[1:])
+    options = _parser().parse_args(arguments)
+    try:
+        return _train(options)
     except CaptionerError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Stopped; the same command continues from the last saved state.", file=sys.stderr)
         return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+    parser.add_argument("--recipe", default="builtin", help=f"{known}, or the path of a TOML file")
+    parser.add_argument("--out", type=Path, default=None, help="default: runs/RECIPE")
+    add_data(parser)
+    parser.add_argument(
+        "--val", nargs=3, action="append", default=[], metavar=("NAME", "IMAGES", "ANNOTATIONS"),
+        help="a validation set; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cache", type=Path, default=None, help="cached features; default OUT/cache"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes",
+        help="another value for a field of the recipe; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--resume", action="store_true",
+        help="continue a run although the recipe has changed; refused where there is no run",
+    )  # fmt: skip
+    parser.add_argument("--device", default=None, help="cpu, cuda, mps; default: the best")
+    return parser
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The options that name training data, for training and preparing alike."""
+    parser.add_argument("--images", type=Path, action="append", default=[], metavar="DIR")
+    parser.add_argument(
+        "--annotations", action="append", default=[], metavar="FILE",
+        help="COCO captions, or Karpathy's dataset_*.json (its train and restval; FILE:SPLIT)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--shards", type=Path, action="append", default=[], metavar="DIR",
+        help="WebDataset tar shards: a tar, or a folder of them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--text",
+        type=Path,
+        action="append",
+        default=[],
+        help="captions, one a line",
+        metavar="FILE",
+    )
+
+
+def _train(options: argparse.Namespace) -> int:
+    changes = dict(c.split("=", 1) if "=" in c else (c, "") for c in options.changes)
+    recipe = Recipe.load(options.recipe, changes)
+    out = options.out or Path("runs") / recipe.name
+    _check_resume(out, recipe, options.resume)
+    # torch is slow to import: a wrong option should be told before.
+    from captioner.machine import choose_device
+
+    from .data import Example, load_all, load_examples
+    from .loop import Stopped, Trainer
+    from .processes import join, leave
+
+    train = load_all(options.images, options.annotations, options.shards)
+    validation: dict[str, Sequence[Example]] = {
+        n: load_examples(Path(i), a, split="val") for n, i, a in options.val
+    }
+    device = choose_device(options.device)
+    processes = join(device)
+    if device.type == "cuda":
+        import torch
+
+        device = torch.device("cuda", processes.local)
+        torch.cuda.set_device(device)
+    try:
+        if processes.first:
+            out.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(recipe.to_dict(), indent=1) + "\n"
+            (out / "recipe.json").write_text(text, encoding="utf-8")
+        Trainer(
+            recipe, out, train, validation, options.text, cache=options.cache,
+            processes=processes, device=device,
+        ).run()  # fmt: skip
+    except Stopped:
+        print("Stopped; the same command continues from here.", file=sys.stderr)
+        return 130
+    finally:
+        leave()
     return 0
+
+
+def _check_resume(out: Path, recipe: Recipe, resume: bool) -> None:
+    """A folder's run goes on with the setting it began with, or says what has changed."""
+    has_run = (out / "state.safetensors").exists()
+    if resume and not has_run:
+        raise DataError(f"There is no run in {out} to resume; leave out --resume to begin one.")
+    if not has_run or resume:
+        return
+    try:
+        before: dict[str, Any] = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    now = recipe.to_dict()
+    changed = [k for k in now if k in before and before[k] != now[k]]
+    if changed:
+        told = ", ".join(f"{k} {before[k]!r} is now {now[k]!r}" for k in changed)
+        raise DataError(
+            f"The run in {out} began with another recipe: {told}. Give --resume to go on with the "
+            "new one, or another --out."
+        )
 
 
 if __name__ == "__main__":

@@ -1,55 +1,87 @@
 """The state of a training run as safetensors and JSON, written whole or not at all."""
 
+import errno
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from captioner.errors import DataError
+from captioner.model import whole
+
+from .optim import Average
+from .processes import Processes, like
+
+STATE, PREVIOUS = "state.safetensors", "state.previous.safetensors"
 
 
 def save_state(
     folder: Path,
     model: nn.Module,
-    average: dict[str, Tensor],
+    average: Average,
     optimizer: torch.optim.Optimizer,
     progress: dict[str, Any],
+    processes: Processes | None = None,
 ) -> None:
-    """Weights, their moving average, the optimiser's moments, the random state, and how far."""
+    """Weights, their moving average, the optimiser's moments, the random states, and how far.
+
+    Every process must call it; the first one writes. Raises DataError when the disk is full or
+    cannot be written: the state saved before is then still there.
+    """
+    processes = processes or Processes()
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"average/{k}": v for k, v in average.items()}
-    names = parameter_names(model, optimizer)
-    for parameter, state in optimizer.state.items():
-        for key, value in state.items():
-            tensors[f"optimizer/{names[parameter]}/{key}"] = torch.as_tensor(value)
-    tensors["random"] = torch.get_rng_state()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "state.safetensors"
-    part = folder / "state.part"
-    save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, part,
-              {"progress": json.dumps(progress)})  # fmt: skip
-    if path.exists():
-        path.replace(folder / "state.previous.safetensors")
-    part.replace(path)
+    tensors |= {f"average/{k}": v for k, v in average.values.items()}
+    for parameter, name in parameter_names(model, optimizer).items():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value)
+    for rank, state in enumerate(processes.gather(_random_state())):
+        tensors |= {f"random/{rank}/{key}": value for key, value in state.items()}
+    tensors = {k: whole(v.detach()).cpu().contiguous().clone() for k, v in tensors.items()}
+    if processes.first:
+        _write(folder, tensors, {"progress": json.dumps(progress)})
+    processes.wait()
+
+
+def _write(folder: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
+    path, part = folder / STATE, folder / "state.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, part, about)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        if path.exists():
+            path.replace(folder / PREVIOUS)
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        what = "the disk is full" if full else str(error)
+        raise DataError(
+            f"The state of the run cannot be written to {folder}: {what}. The one saved before is "
+            "kept; make room, and the same command continues from it."
+        ) from error
 
 
 def load_state(
     folder: Path,
     model: nn.Module,
-    optimizer_of: Any,
-) -> tuple[dict[str, Tensor], torch.optim.Optimizer, dict[str, Any]] | None:
-    """The newest whole state, put into the model: (average, optimizer, progress), or None.
+    average: Average,
+    optimizer_of: Callable[[int], torch.optim.Optimizer],
+    processes: Processes | None = None,
+) -> tuple[torch.optim.Optimizer, dict[str, Any]] | None:
+    """The newest whole state, put into model and average: (optimizer, progress), or None.
 
     `optimizer_of(stage)` makes the stage's optimiser, which the moments are put into. A damaged
     state is passed over for the one before it.
     """
-    from safetensors import safe_open
-
-    for name in ("state.safetensors", "state.previous.safetensors"):
+    processes = processes or Processes()
+    for name in (STATE, PREVIOUS):
         path = folder / name
         if not path.exists():
             continue
@@ -58,21 +90,44 @@ def load_state(
                 progress = json.loads(file.metadata()["progress"])
             tensors = load_file(path)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-            print(f"{path} is damaged; looking for the state before it.", flush=True)
+            if processes.first:
+                print(f"{path} is damaged; looking for the state before it.", flush=True)
             continue
-        model.load_state_dict(_under(tensors, "model/"))
+        _put(model.state_dict(), _under(tensors, "model/"), path)
+        _put(average.values, _under(tensors, "average/"), path)
         optimizer = optimizer_of(progress["stage"])
-        names = parameter_names(model, optimizer)
         moments = _under(tensors, "optimizer/")
-        for parameter, parameter_name in names.items():
+        for parameter, parameter_name in parameter_names(model, optimizer).items():
             state = _under(moments, f"{parameter_name}/")
             if state:
-                optimizer.state[parameter] = state
-        torch.set_rng_state(tensors["random"])
-        return _under(tensors, "average/"), optimizer, progress
-    if (folder / "state.safetensors").exists():
+                optimizer.state[parameter] = {
+                    k: like(v, parameter) if v.shape == parameter.shape else v.to(parameter.device)
+                    for k, v in state.items()
+                }
+        random = _under(tensors, f"random/{processes.rank}/")
+        if random:
+            torch.set_rng_state(random["cpu"])
+            if "cuda" in random and torch.cuda.is_available():
+                torch.cuda.set_rng_state(random["cuda"])
+        return optimizer, progress
+    if (folder / STATE).exists():
         raise DataError(f"No state in {folder} can be read; start again in an empty folder.")
     return None
+
+
+@torch.no_grad()
+def _put(targets: dict[str, Tensor], values: dict[str, Tensor], path: Path) -> None:
+    if {k: v.shape for k, v in targets.items()} != {k: v.shape for k, v in values.items()}:
+        raise DataError(f"{path} is the state of another model; start in an empty folder.")
+    for name, target in targets.items():
+        target.copy_(like(values[name], target))
+
+
+def _random_state() -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
 
 
 def parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[Tensor, str]:

@@ -1,119 +1,155 @@
-"""Photographs with captions, from COCO-format files, and what augmentation does to both."""
+"""Photographs with captions: COCO's captions files, Karpathy's splits, and tar shards."""
 
 import contextlib
 import io
-import re
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
 from pycocotools.coco import COCO
-from torchvision.transforms import v2
 
-from captioner.errors import DataError, PhotoError
-from captioner.images import load_photo, to_square
+from captioner.errors import DataError
+
+from .shards import Member, read_shards
+
+# Karpathy's "restval" is what he took of COCO's validation photos for training.
+KARPATHY = {"train": ("train", "restval"), "val": ("val",), "test": ("test",)}
 
 
 @dataclass(frozen=True)
 class Example:
-    """One photograph and its reference captions."""
+    """One photograph and its reference captions.
+
+    file: the photograph; for one inside a tar shard, its name there, and `member` says where.
+    """
 
     file: Path
-    image_id: int
+    image_id: int | str
     captions: tuple[str, ...]
+    member: Member | None = None
+
+    @property
+    def photo(self) -> Path | bytes:
+        """What `captioner.images.load_photo` takes."""
+        return self.file if self.member is None else self.member.read()
 
 
-def load_examples(images: Path, annotations: Path) -> list[Example]:
-    """Read a COCO captions file; photos without a caption are left out.
+def load_examples(
+    images: Path, annotations: Path | str, *, split: str = "train", keep: bool = False
+) -> list[Example]:
+    """The captioned photographs of a captions file.
 
-    Raises DataError when the file is not COCO captions or a photograph is missing.
+    Args:
+        images: the folder that the file's names start from.
+        annotations: COCO's captions (`captions_*.json`), or Karpathy's `dataset_*.json`, of which
+            one split is taken. `FILE:SPLIT` names the split here.
+        split: of Karpathy's file: train (which includes restval), val, test.
+        keep: return also the photographs that have no caption or are not there.
+
+    Raises DataError when the file is neither, or (without `keep`) a photograph is missing.
     """
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco = COCO(str(annotations))
-        captions = {i: [a["caption"] for a in coco.imgToAnns[i]] for i in coco.imgs}
-    except (OSError, ValueError, KeyError, AssertionError, TypeError) as error:
-        raise DataError(
-            f"{annotations} cannot be read as a COCO captions file "
-            f"({type(error).__name__}: {error})."
-        ) from error
-    examples = [
-        Example(images / info["file_name"], int(i), tuple(captions[i]))
-        for i, info in sorted(coco.imgs.items())
-        if captions[i]
-    ]
-    missing = [e.file for e in examples if not e.file.is_file()]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(examples)} photographs of {annotations} are not in {images}; "
-            f"the first is {missing[0].name}."
-        )
+    path, split = _split_of(annotations, split)
+    content = _read_json(path)
+    examples = (
+        _karpathy(content, images, path, split) if _is_karpathy(content) else _coco(images, path)
+    )
+    if not keep:
+        _refuse_missing(examples, images, path)
+        examples = [e for e in examples if e.captions]
     if not examples:
-        raise DataError(f"{annotations} names no photograph with a caption.")
+        raise DataError(f"{path} names no photograph with a caption.")
     return examples
 
 
-def load_all(images: Sequence[Path], annotations: Sequence[Path]) -> list[Example]:
-    """Several data sets, as pairs of a photo folder and its captions file."""
+def load_all(
+    images: Sequence[Path], annotations: Sequence[Path | str], shards: Sequence[Path] = ()
+) -> list[Example]:
+    """Several data sets: pairs of a photo folder and its captions file, and tar shards."""
     if len(images) != len(annotations):
         raise DataError(
             f"--images was given {len(images)} times and --annotations {len(annotations)} times; "
             "give them in pairs."
         )
-    return [e for pair in zip(images, annotations, strict=True) for e in load_examples(*pair)]
+    pairs = zip(images, annotations, strict=True)
+    examples = [e for pair in pairs for e in load_examples(*pair)]
+    for path in shards:
+        examples += load_shards(path)
+    if not examples:
+        raise DataError("Name what to train on: --images with --annotations, or --shards.")
+    return examples
 
 
-def swap_sides(caption: str) -> str:
-    """What a caption says of the mirrored photograph: left becomes right, and right left."""
-
-    def swap(match: re.Match[str]) -> str:
-        word = match.group()
-        other = {"left": "right", "right": "left"}[word.lower()]
-        return other.capitalize() if word[0].isupper() else other
-
-    return re.sub(r"\b(left|right)\b", swap, caption, flags=re.IGNORECASE)
+def load_shards(path: Path) -> list[Example]:
+    """The captioned photographs of a tar file, or of all `*.tar` of a folder."""
+    return [
+        Example(Path(s.member.name), s.image_id, s.captions, s.member)
+        for s in read_shards(path)
+        if s.captions
+    ]
 
 
-def flipped(view: int, index: int, seed: int) -> bool:
-    """Whether this view of photo `index` is mirrored, at every visit alike."""
-    if view < 2:
-        return view == 1
-    return bool(np.random.default_rng((seed, view, index)).random() < 0.5)
+def _split_of(annotations: Path | str, split: str) -> tuple[Path, str]:
+    """`FILE:SPLIT` or a plain path (on Windows, C:\\... is a path)."""
+    head, colon, tail = str(annotations).rpartition(":")
+    if colon and tail in KARPATHY:
+        return Path(head), tail
+    return Path(annotations), split
 
 
-class Views(torch.utils.data.Dataset):
-    """One view of every photograph as uint8 (S, S, 3): view 0 as it is, view 1 mirrored, further
-    views randomly cropped, mirrored and coloured, each the same at every visit."""
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"There is no captions file {path}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as captions: {error}.") from error
 
-    def __init__(self, examples: Sequence[Example], view: int, size: int, seed: int = 0):
-        self.examples = examples
-        self.view = view
-        self.size = size
-        self.seed = seed
-        self.colour = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.02)
-        self.crop = v2.RandomResizedCrop(size, scale=(0.55, 1.0), ratio=(0.75, 1.33))
 
-    def __len__(self) -> int:
-        return len(self.examples)
+def _is_karpathy(content: Any) -> bool:
+    try:
+        return "sentences" in content["images"][0]
+    except (TypeError, KeyError, IndexError):
+        return False
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        file = self.examples[index].file
-        try:
-            photo = load_photo(file, min_side=self.size)
-            pixels = torch.from_numpy(to_square(photo, self.size).copy())
-        except PhotoError as error:
-            raise DataError(f"{error} Take it out of the training set.") from error
-        if self.view >= 2:
-            # torchvision draws from torch's global generator: a fork keeps the caller's state.
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(hash((self.seed, self.view, index)) % 2**31)
-                pixels = self._augment(photo.image)
-        if flipped(self.view, index, self.seed):
-            pixels = pixels.flip(1)
-        return pixels
 
-    def _augment(self, image: object) -> torch.Tensor:
-        tensor = v2.functional.pil_to_tensor(image)
-        return self.colour(self.crop(tensor)).permute(1, 2, 0).contiguous()
+def _coco(images: Path, path: Path) -> list[Example]:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco = COCO(str(path))
+        captions = {i: [a["caption"] for a in coco.imgToAnns[i]] for i in coco.imgs}
+        return [
+            Example(images / info["file_name"], int(i), tuple(captions[i]))
+            for i, info in sorted(coco.imgs.items())
+        ]
+    except (OSError, ValueError, KeyError, AssertionError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} cannot be read as a COCO captions file ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _karpathy(content: Any, images: Path, path: Path, split: str) -> list[Example]:
+    try:
+        return [
+            Example(
+                images / image.get("filepath", "") / image["filename"],
+                int(image.get("cocoid", image["imgid"])),
+                tuple(sentence["raw"] for sentence in image["sentences"]),
+            )
+            for image in content["images"]
+            if image["split"] in KARPATHY[split]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read as Karpathy's splits ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _refuse_missing(examples: Sequence[Example], images: Path, path: Path) -> None:
+    absent = [e.file for e in examples if e.captions and not e.file.is_file()]
+    if absent:
+        raise DataError(
+            f"{len(absent)} of {len(examples)} photographs of {path} are not in {images}; "
+            f"the first is {absent[0].name}. python -m train prepare lists them all."
+        )

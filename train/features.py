@@ -1,8 +1,8 @@
-"""The cached-feature mode: run the frozen trunk of the encoder once over every view of every photo.
+"""The cached-feature mode: run what is frozen of the encoder once over every view of every photo.
 
-One file a view, float16 (P, h, w, C), filled in order and resumed where it stopped. A cache belongs
-to its trunk weights, photographs and augmentation: it is named by a fingerprint of them, so that a
-changed setting never meets an old cache.
+That is its trunk, or all of it. One file a view, float16 (P, h, w, C), filled in order and resumed
+where it stopped. A cache belongs to its frozen weights, photographs and augmentation: it is named
+by a fingerprint of them, so that a changed setting never meets an old cache.
 """
 
 import hashlib
@@ -16,14 +16,25 @@ from tqdm import tqdm
 
 from captioner.encoder import PatchEncoder
 
-from .data import Example, Views, flipped
+from .augment import Views, flipped
+from .data import Example
 
 
 class FeatureCache:
-    """What the trunk gave for `examples`: `read(view, indices)` -> (n, C, h, w) float16."""
+    """What the trunk (or, if `whole`, the encoder) gave for `examples`: `read(view, indices)` ->
+    (n, C, h, w) float16."""
 
-    def __init__(self, folder: Path, examples: Sequence[Example], views: int, seed: int = 0):
+    def __init__(
+        self,
+        folder: Path,
+        examples: Sequence[Example],
+        views: int,
+        seed: int = 0,
+        *,
+        whole: bool = False,
+    ):
         self.folder = folder
+        self.whole = whole
         self.examples = examples
         self.views = views
         self.seed = seed
@@ -50,11 +61,21 @@ class FeatureCache:
         digest = hashlib.sha256()
         config = encoder.config.to_dict()
         digest.update(json.dumps([config, self.seed], sort_keys=True, default=str).encode())
-        for parameter in encoder.trunk_parameters():
-            digest.update(parameter.detach().contiguous().numpy().tobytes())
+        frozen = list(encoder.parameters()) if self.whole else encoder.trunk_parameters()
+        for parameter in frozen:
+            digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
         for example in self.examples:
             digest.update(example.file.name.encode())
         return digest.hexdigest()[:16]
+
+    def _run(self, encoder: PatchEncoder, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 pixels (n, S, S, 3) -> (n, C, h, w)."""
+        device = next(encoder.parameters()).device
+        x = encoder.trunk(encoder.normalise(pixels.to(device)))
+        if not self.whole:
+            return x
+        features, grid = encoder.features(x)
+        return features.transpose(1, 2).unflatten(2, grid)
 
     @torch.inference_mode()
     def _fill_view(
@@ -63,7 +84,8 @@ class FeatureCache:
         count = len(self.examples)
         size = encoder.config.size
         blank = torch.zeros(1, size, size, 3, dtype=torch.uint8)
-        _, channels, height, width = encoder.trunk(encoder.normalise(blank)).shape
+        _, channels, height, width = self._run(encoder, blank).shape
+        device = next(encoder.parameters()).device.type
         path = self.folder / f"view-{view}.npy"
         mark = self.folder / f"view-{view}.done"
         shape = (count, height, width, channels)
@@ -73,17 +95,17 @@ class FeatureCache:
         data = np.lib.format.open_memmap(path, mode="r+")
         done = int(mark.read_text() or 0) if mark.exists() else 0
         if done < count:
-            views = Views(self.examples, view, size, self.seed)
             loader = torch.utils.data.DataLoader(
-                torch.utils.data.Subset(views, range(done, count)),
+                Views(self.examples, size, self.seed),
+                sampler=[(index, view) for index in range(done, count)],
                 batch_size=batch_size,
                 num_workers=workers,
             )
             bar = tqdm(total=count, initial=done, desc=f"features, view {view}", unit="photo")
             for pixels in loader:
-                with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                    out = encoder.trunk(encoder.normalise(pixels))
-                data[done : done + len(out)] = out.permute(0, 2, 3, 1).to(torch.float16).numpy()
+                with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+                    out = self._run(encoder, pixels).permute(0, 2, 3, 1)
+                data[done : done + len(out)] = out.to(torch.float16).cpu().numpy()
                 done += len(out)
                 bar.update(len(out))
                 if done % (batch_size * 16) < batch_size or done == count:

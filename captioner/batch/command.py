@@ -190,9 +190,11 @@ def caption(
         printed=None if records or inside else "json" if as_json else "text",
     )
     skip = None
-    if skip_captioned or (inside and not overwrite):
+    if skip_captioned:
+        skip = Captioned(folder=text_folder, inside=has_metadata())
+    elif inside and not overwrite:
         # Without a journal, the text files or descriptions themselves say what is done.
-        skip = Captioned(text_folder, metadata=write_metadata or has_metadata())
+        skip = Captioned(texts=kind == "txt", inside=write_metadata)
     task = Task(
         batch_size=batch_size, seconds=time_limit, skip=skip, sheets=heatmaps is not None,
         ordered=ordered or not records, steady=records is not None,

@@ -6,6 +6,7 @@ size, and the reduced photo itself only where heatmaps are to be drawn on it.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,20 +21,22 @@ from .sources import Item, open_item, sidecar
 
 @dataclass(frozen=True)
 class Captioned:
-    """Whether a photo has a caption: a text file with something in it (beside it, or under
-    `folder`), or, if `metadata`, a description inside."""
+    """Whether a photo has a caption of its own.
 
+    texts: a text file with something in it, beside it or under `folder`. inside: a description in
+    its metadata.
+    """
+
+    texts: bool = True
     folder: Path | None = None
-    metadata: bool = False
+    inside: bool = False
 
     def __call__(self, item: Item) -> bool:
-        try:
-            path = sidecar(item, self.folder)
+        path = sidecar(item, self.folder) if self.texts else None
+        with contextlib.suppress(OSError):
             if path and path.stat().st_size:
                 return True
-        except OSError:
-            pass
-        if not self.metadata or item.file is None:
+        if not self.inside or item.file is None:
             return False
         from .metadata import has_description
 

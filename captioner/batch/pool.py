@@ -115,6 +115,7 @@ class Worker:
     def __init__(self, process: bool):
         self.isolated = process
         self.process: subprocess.Popen[bytes] | None = None
+        self.stopped = False
         self._start()
 
     def _start(self) -> None:
@@ -149,9 +150,10 @@ class Worker:
                 return self.pipe.recv()
             problem = f"took longer than {seconds:g} s to decode and was given up"
         except (EOFError, OSError):
-            problem = self._death()
-        self.stop()
-        self._start()
+            problem = "was not decoded: the run was stopped" if self.stopped else self._death()
+        if not self.stopped:
+            self._end()
+            self._start()
         return PhotoError(f"{item.name} {problem}.")
 
     def _death(self) -> str:
@@ -162,7 +164,12 @@ class Worker:
         return f"crashed its decoder ({name})"
 
     def stop(self) -> None:
-        self.pipe.close()
+        """For good. A thread that waits for an answer gets a PhotoError."""
+        self.stopped = True
+        self._end()
+
+    def _end(self) -> None:
         if self.process:
-            self.process.kill()
+            self.process.kill()  # before the pipe is closed: it wakes who waits at it
             self.process.wait()
+        self.pipe.close()

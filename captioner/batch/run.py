@@ -140,18 +140,20 @@ def _decoded(
     stop: Callable[[], bool],
 ) -> Iterator["_Batch"]:
     """Batches whose items are all decoded: as they are, or in order."""
+    source = iter(batches)
+    first = next(source, [])
     begun: dict[int, _Batch] = {}
     places: dict[int, tuple[int, int]] = {}  # an item's place in the stream -> (batch, place in it)
 
     def items() -> Iterator[Item]:
-        for number, batch in enumerate(batches):
+        for number, batch in enumerate(itertools.chain([first], source)):
             begun[number] = _Batch(batch, [None] * len(batch), len(batch))
             for index, item in enumerate(batch):
                 places[next(given)] = number, index
                 yield item
 
     given = itertools.count()
-    ahead = 2 * len(pool) + 32
+    ahead = 2 * len(first) + 2 * len(pool)
     for place, outcome in pool.map(decoder, items(), window=ahead, limit=decoder.limit, stop=stop):
         number, index = places.pop(place)
         batch = begun[number]
@@ -159,8 +161,8 @@ def _decoded(
         batch.missing -= 1
         if not ordered and not batch.missing:
             yield begun.pop(number)
-        while ordered and begun and not begun[first := min(begun)].missing:
-            yield begun.pop(first)
+        while ordered and begun and not begun[oldest := next(iter(begun))].missing:
+            yield begun.pop(oldest)
 
 
 @dataclass

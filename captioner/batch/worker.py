@@ -21,9 +21,9 @@ from captioner.errors import CaptionerError, PhotoError
 def serve(connection: Connection) -> None:
     """Answer (function, argument, seconds) with the function's result, or its PhotoError."""
     alone = threading.current_thread() is threading.main_thread()
-    connection.send("ready")
-    while True:
-        try:
+    with contextlib.suppress(EOFError, OSError):  # the other end is gone
+        connection.send("ready")
+        while True:
             function, argument, seconds = connection.recv()
             if alone:
                 signal.alarm(math.ceil(2 * seconds) + 1)
@@ -31,8 +31,6 @@ def serve(connection: Connection) -> None:
             if alone:
                 signal.alarm(0)
             connection.send(answer)
-        except (EOFError, OSError):
-            return
 
 
 def _answer(function: Callable[[Any], Any], argument: Any) -> Any:

@@ -228,6 +228,15 @@ class CiderD:
         Raises:
             DataError: for lists of different lengths or an index that is no image.
         """
+        return self.scores_of(self.candidates(candidates, indices, ended))
+
+    def candidates(
+        self,
+        candidates: Sequence[str],
+        indices: Sequence[int] | np.ndarray | None = None,
+        ended: Sequence[bool] | np.ndarray | None = None,
+    ) -> CandidateNgrams:
+        """The n-grams of candidates, counted once for several metrics. Arguments as `scores`."""
         images = _image_indices(len(candidates), indices, self.ngrams.images)
         captions = prepare_candidates(candidates, tokenize=self.tokenize)
         if ended is not None and self.end_token is None:
@@ -243,7 +252,7 @@ class CiderD:
                 f"{caption} {self.end_token}" if whole else caption
                 for caption, whole in zip(captions, finished.tolist(), strict=True)
             ]
-        return self.scores_of(CandidateNgrams(self.ngrams, captions, images))
+        return CandidateNgrams(self.ngrams, captions, images)
 
     def scores_of(self, candidates: CandidateNgrams) -> np.ndarray:
         """The same for candidates whose n-grams are already counted."""

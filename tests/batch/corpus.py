@@ -144,7 +144,7 @@ def _wrong_suffix() -> dict[bytes, bytes]:
         b"really-png.jpg": kinds["png"],
         b"really-jpeg.png": kinds["jpg"],
         b"really-webp.gif": kinds["webp"],
-        b"text.jpg": "This is no photo.\n".encode(),
+        b"text.jpg": b"This is no photo.\n",
         b"page.png": b"<!DOCTYPE html><title>404</title>",
         b"drawing.webp": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         b"document.jpg": b"%PDF-1.7\n%\xe2\xe3",

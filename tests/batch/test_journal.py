@@ -152,7 +152,7 @@ def test_a_full_disk_is_a_sentence(tmp_path):
     journal = Journal(tmp_path / "captions.jsonl")
     journal.begin({})
     os.dup2(os.open("/dev/full", os.O_WRONLY), journal._files[0])
-    with pytest.raises(CaptionerError, match="No space left.*the same command continues"):
+    with pytest.raises(CaptionerError, match=r"No space left.*the same command continues"):
         journal.write([record("a.jpg")], [])
 
 

@@ -63,7 +63,7 @@ def test_a_jpegs_compressed_picture_is_the_same_bytes(tmp_path):
 def test_another_description_stays_unless_it_is_to_be_overwritten(photo):
     write(photo, "Grandmother, 1962")
     after_first = photo.read_bytes()
-    with pytest.raises(PhotoError, match="a description already.*Grandmother"):
+    with pytest.raises(PhotoError, match=r"a description already.*Grandmother"):
         write(photo)
     assert photo.read_bytes() == after_first
     write(photo, "Grandmother, 1962")  # the same again changes nothing

@@ -83,9 +83,8 @@ def test_what_the_items_raise_is_raised_and_stopping_stops():
         yield Job("a")
         raise PhotoError("The list is broken.")
 
-    with Pool(1, processes=False) as pool:
-        with pytest.raises(PhotoError, match="The list is broken"):
-            list(pool.map(behave, broken(), window=4, limit=lambda job: 10.0))
+    with Pool(1, processes=False) as pool, pytest.raises(PhotoError, match="list is broken"):
+        list(pool.map(behave, broken(), window=4, limit=lambda job: 10.0))
     with Pool(1, processes=False) as pool:
         many = (Job(str(i)) for i in range(10**9))
         got = []

@@ -32,7 +32,7 @@ def test_csv_reads_back_and_runs_no_formulas(tmp_path):
     ]  # fmt: skip
     assert rows[0]["caption"] == "A cat, on a mat." and rows[0]["width"] == "640"
     assert json.loads(rows[0]["words"]) == [{"text": "A", "probability": 0.9}]
-    assert [r.file for r in read_results(path)][0] == "a.jpg"
+    assert next(r.file for r in read_results(path)) == "a.jpg"
 
 
 def test_coco_results_score_as_they_are(tmp_path):

@@ -70,7 +70,7 @@ def test_patterns_are_expanded_unless_a_file_has_that_very_name(folder):
     assert names(find_items([f"{folder}/[x].jpg"])) == [f"{folder}/[x].jpg"]
     check_paths([f"{folder}/*.jpg", "https://example.org/x.jpg", str(folder)])
     for path in (f"{folder}/*.webp", f"{folder}/none.jpg"):
-        with pytest.raises(PhotoError, match="No file fits|no file or folder"):
+        with pytest.raises(PhotoError, match=r"No file fits|no file or folder"):
             check_paths([path])
 
 
@@ -241,7 +241,7 @@ def test_web_limits(server):
         fetch.fetch(f"{server}/b.jpg", 10)
     with pytest.raises(PhotoError, match="cannot be fetched"):
         fetch.fetch(f"{server}/cut.jpg", 10**6)
-    with pytest.raises(PhotoError, match="Redirection to url .file:"):
+    with pytest.raises(PhotoError, match=r"Redirection to url .file:"):
         fetch.fetch(f"{server}/file.jpg", 10**6)
     with pytest.raises(PhotoError, match=r"cannot be fetched"):
         fetch.fetch("http://127.0.0.1:1/x.jpg", 10**6)

@@ -1,0 +1,336 @@
+"""How a folder job does on this machine: speed beside a plain loop, kills, memory.
+
+    python -m eval batch                               # 1,000 JPEGs of 12 megapixels, both ways
+    python -m eval batch --photos 100 --images ~/Pictures --keep /tmp/large
+    python -m eval batch kills --kills 100             # killed at random moments, then compared
+    python -m eval batch memory --photos 100000        # peak memory of a long job
+
+Speed: the photos are made of real ones (scikit-image's, or a folder's). The plain loop is what one
+writes in ten lines: PIL opens and resizes, 32 at a time go to the same model, beam 3. Both run in
+one process on the same files, already in the page cache, and take turns.
+
+Kills and memory use a tiny model with random weights, and `captioner caption` as a process.
+"""
+
+import argparse
+import contextlib
+import io
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from captioner.batch.job import Task
+from captioner.batch.local_engine import LocalEngine
+from captioner.batch.sources import chunks, find_items
+from captioner.captioner import Captioner
+from captioner.errors import CaptionerError
+from captioner.images import Photo, find_photos, load_photo
+from captioner.machine import cores, describe
+from captioner.samples import sample_photos
+
+SIZE = (4000, 3000)
+PLAIN_BATCH = 32
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval batch",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", nargs="?", default="speed", choices=("speed", "kills", "memory"))
+    parser.add_argument("--photos", type=int, help="default: 1,000, 300 for kills, 100,000")
+    parser.add_argument("--images", type=Path, help="photos to make others of")
+    parser.add_argument("--keep", type=Path, help="make the photos here, and use them again")
+    parser.add_argument("--batch-size", type=int, default=Task.batch_size)
+    parser.add_argument("--rounds", type=int, default=2, help="turns that each way takes")
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device")
+    parser.add_argument("--dtype")
+    options = parser.parse_args(arguments)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return {"speed": _speed, "kills": _kills, "memory": _memory}[options.what](
+                options, Path(folder)
+            )
+    except CaptionerError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+
+
+# Speed --------------------------------------------------------------------------------------------
+
+
+def _speed(options: argparse.Namespace, folder: Path) -> int:
+    photos = options.photos or 1000
+    files = make_large(options.keep or folder, photos, options.images)
+    for file in files:
+        file.read_bytes()  # into the page cache
+    task = Task(
+        batch_size=options.batch_size, steady=True, search={"beams": 3},
+        device=options.device, dtype=options.dtype,
+    )  # fmt: skip
+    plain, ours = _Clock(), _Clock()
+    captions: dict[str, list[str]] = {"plain": [], "ours": []}
+    with LocalEngine(task) as engine:
+        clock = _Timed(engine.model)
+        _plain(engine, files[:PLAIN_BATCH])  # warm up
+        turn = -(-len(files) // options.rounds)
+        for start in range(0, len(files), turn):
+            part = files[start : start + turn]
+            with plain.of(clock):
+                captions["plain"] += _plain(engine, part)
+            with ours.of(clock):
+                captions["ours"] += _ours(engine, part)
+        from captioner.batch.run import lanes_for
+
+        lanes = lanes_for(engine.model.device, engine.cores)
+        name, dtype = engine.model.name, engine.settings["dtype"]
+    # Decoding with a core to itself: one process that decodes, and the model on one core.
+    alone = _Clock()
+    with LocalEngine(task, cores=1) as engine:
+        clock = _Timed(engine.model)
+        _ours(engine, files[: options.batch_size])
+        with alone.of(clock):
+            _ours(engine, files[: min(len(files), 200)])
+    same = sum(a == b for a, b in zip(captions["plain"], captions["ours"], strict=True))
+    rate_plain, rate_ours = len(files) / plain.seconds, len(files) / ours.seconds
+    size = sum(file.stat().st_size for file in files) / len(files) / 1e6
+    print(f"{len(files)} JPEGs of {SIZE[0]}x{SIZE[1]} ({size:.1f} MB), {name}, {dtype}, beam 3")
+    print(f"{'':<40}{'photos/s':>10}{'model at work':>16}{'waits':>8}")
+    for label, rate, busy in (
+        (f"plain loop, batch {PLAIN_BATCH}", rate_plain, plain.busy / plain.seconds),
+        (f"captioner, batch {options.batch_size}", rate_ours, ours.busy / ours.seconds / lanes),
+        ("captioner, a core each to decode and model", min(len(files), 200) / alone.seconds,
+         alone.busy / alone.seconds),
+    ):  # fmt: skip
+        print(f"{label:<42}{rate:>8.2f}{busy:>16.0%}{1 - busy:>8.0%}")
+    print(f"captioner is {rate_ours / rate_plain:.2f} times the plain loop")
+    print(f"The same caption both ways: {same / len(files):.1%} (we decode at reduced scale)")
+    print(f"Machine: {describe()}, load {os.getloadavg()[0]:.1f}")
+    return 0
+
+
+def make_large(folder: Path, count: int, images: Path | None) -> list[Path]:
+    """`count` JPEGs of 12 megapixels, each another cut of a real photo, with a sensor's noise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = find_photos([images]) if images else sample_photos()
+    chance = np.random.default_rng(0)
+    noise = chance.normal(0, 3, (SIZE[1], SIZE[0], 1)).astype(np.int8)
+    files = []
+    for number in range(count):
+        path = folder / f"{number:05}.jpg"
+        files.append(path)
+        left, top, smaller = chance.uniform(0, 0.2, 3)
+        if path.exists():
+            continue
+        photo = load_photo(sources[number % len(sources)]).image
+        box = (left * photo.width, top * photo.height,
+               (left + 0.8 - smaller / 2) * photo.width,
+               (top + 0.8 - smaller / 2) * photo.height)  # fmt: skip
+        large = photo.resize(SIZE, Image.Resampling.BICUBIC, box=box)
+        pixels = (np.asarray(large).astype(np.int16) + noise).clip(0, 255).astype(np.uint8)
+        part = path.with_suffix(".part")
+        Image.fromarray(pixels).save(part, "JPEG", quality=90)
+        part.replace(path)
+    return files
+
+
+class _Timed:
+    """Adds up the time that a model spends on captions, in all threads together."""
+
+    def __init__(self, model: Captioner):
+        self.busy = 0.0
+        inner = model.caption_pixels
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return inner(*arguments, **options)
+            finally:
+                self.busy += time.perf_counter() - began
+
+        model.caption_pixels = timed  # type: ignore[method-assign]
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds = self.busy = 0.0
+
+    @contextlib.contextmanager
+    def of(self, timed: _Timed) -> Iterator[None]:
+        began, before = time.perf_counter(), timed.busy
+        yield
+        self.seconds += time.perf_counter() - began
+        self.busy += timed.busy - before
+
+
+def _plain(engine: LocalEngine, files: list[Path]) -> list[str]:
+    """What one writes in ten lines."""
+    torch.set_num_threads(cores())
+    model, captions = engine.model, []
+    for start in range(0, len(files), PLAIN_BATCH):
+        photos, squares = [], []
+        for file in files[start : start + PLAIN_BATCH]:
+            image = Image.open(file).convert("RGB")
+            squares.append(np.asarray(image.resize((model.size, model.size), Image.BICUBIC)))  # type: ignore[attr-defined]
+            photos.append(Photo(Image.new("RGB", (1, 1)), image.width, image.height))
+        found = model.caption_pixels(np.stack(squares), photos, engine.search, heatmaps=False)
+        captions += [caption.text for caption in found]
+    return captions
+
+
+def _ours(engine: LocalEngine, files: list[Path]) -> list[str]:
+    found = {}
+    for batch in engine.run(chunks(find_items(files), engine.task.batch_size)):
+        for one in batch:
+            found[one.item.name] = one.record["caption"] if one.record else str(one.error)
+    return [found[str(file)] for file in files]
+
+
+# Kills --------------------------------------------------------------------------------------------
+
+
+def _kills(options: argparse.Namespace, folder: Path) -> int:
+    photos = folder / "photos"
+    make_tiny(photos, options.photos or 300)
+    whole = folder / "whole.jsonl"
+    model = save_tiny_model(folder / "model")
+    began = time.monotonic()
+    subprocess.run(caption_command(photos, whole, model), check=True)
+    length = time.monotonic() - began
+    expected = sorted(whole.read_bytes().splitlines())
+    chance = random.Random(options.seed)
+    kills = jobs = wrong = 0
+    print(f"The unbroken run: {len(expected)} photos in {length:.1f} s")
+    while kills < options.kills:
+        jobs += 1
+        path = folder / f"job-{jobs}.jsonl"
+        while True:
+            process = subprocess.Popen(caption_command(photos, path, model))
+            if kills >= options.kills:
+                process.wait()
+                break
+            try:
+                process.wait(timeout=chance.uniform(0, length))
+                break  # it was done before it was to be killed
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+        same = sorted(path.read_bytes().splitlines()) == expected
+        wrong += not same
+        told = "the same bytes" if same else "DIFFERENT"
+        print(f"job {jobs}: done after {kills} kills in all; sorted: {told}", flush=True)
+    print(f"{kills} kills, {jobs} jobs, {jobs - wrong} of them equal to the unbroken run")
+    return 1 if wrong else 0
+
+
+# Memory -------------------------------------------------------------------------------------------
+
+
+def _memory(options: argparse.Namespace, folder: Path) -> int:
+    photos = options.photos or 100_000
+    mark = min(10_000, photos // 3)
+    first, last = measure_memory(save_tiny_model(folder / "model"), folder, photos, mark)
+    print(f"Peak memory after {mark:,} photos {first:.0f} MB, after {photos:,} {last:.0f} MB: "
+          f"grown by {last - first:.0f} MB")  # fmt: skip
+    return 0
+
+
+def measure_memory(model: Path, folder: Path, photos: int, mark: int) -> tuple[float, float]:
+    """Peak memory (MB) of a job and its decoding processes together, once `mark` of its tiny photos
+    are captioned, and at its end. The photos lie in one tar."""
+    shard = folder / "photos.tar"
+    squares = list(_tiny(64))
+    with tarfile.open(shard, "w") as tar:
+        for number in range(photos):
+            member = tarfile.TarInfo(f"{number:07}.jpg")
+            data = squares[number % len(squares)]
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    path = folder / "captions.jsonl"
+    process = subprocess.Popen(caption_command(shard, path, model))
+    first = last = 0.0
+    done, read = 0, 0
+    while process.poll() is None:
+        time.sleep(0.05)
+        with contextlib.suppress(OSError):  # not begun, or just ended
+            last = max(last, _peak(process.pid))
+            with path.open("rb") as stream:
+                stream.seek(read)
+                while block := stream.read(1 << 20):
+                    done, read = done + block.count(b"\n"), read + len(block)
+        if done >= mark and not first:
+            first = last
+    if process.returncode or not first:
+        raise CaptionerError(f"The job ended with status {process.returncode}.")
+    return first, last
+
+
+def _peak(pid: int) -> float:
+    """Peak resident memory of a process and its children, in MB."""
+    total = 0.0
+    for one in (pid, *_children(pid)):
+        status = Path(f"/proc/{one}/status").read_text()
+        line = next((x for x in status.splitlines() if x.startswith("VmHWM")), "VmHWM: 0 kB")
+        total += int(line.split()[1]) * 1024 / 1e6
+    return total
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(c) for task in tasks for c in (task / "children").read_text().split()]
+
+
+# What both need -----------------------------------------------------------------------------------
+
+
+def caption_command(photos: Path, output: Path, model: Path) -> list[str]:
+    return [
+        sys.executable, "-m", "captioner.cli", "caption", str(photos), "-o", str(output),
+        "--model", str(model), "--quiet",
+    ]  # fmt: skip
+
+
+def _tiny(count: int) -> Iterator[bytes]:
+    chance = np.random.default_rng(0)
+    for _ in range(count):
+        small = Image.fromarray(chance.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        stream = io.BytesIO()
+        small.resize((64, 48), Image.Resampling.BICUBIC).save(stream, "JPEG")
+        yield stream.getvalue()
+
+
+def make_tiny(folder: Path, count: int) -> None:
+    folder.mkdir()
+    for number, data in enumerate(itertools.islice(_tiny(count), count)):
+        (folder / f"{number:05}.jpg").write_bytes(data)
+
+
+def save_tiny_model(folder: Path) -> Path:
+    """The model of the tests: random weights, a second or so for three hundred photos."""
+    from tests.conftest import tiny_model
+
+    model = tiny_model()
+    model.config.about = {"name": "tiny", "version": "1"}
+    model.save(folder)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""What augmentation does to a photograph, and to what its captions say of left and right."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.transforms import v2
+
+from captioner.errors import DataError, PhotoError
+from captioner.images import load_photo, to_square
+
+from .data import Example
+
+# Views 0 and 1 are the photograph and its mirror image; from here on views are random ones.
+FIRST_RANDOM_VIEW = 2
+
+
+def flipped(view: int, index: int, seed: int) -> bool:
+    """Whether this view of photo `index` is mirrored, at every visit alike."""
+    if view < FIRST_RANDOM_VIEW:
+        return view == 1
+    return bool(np.random.default_rng((seed, view, index)).random() < 0.5)
+
+
+def swap_sides(caption: str) -> str:
+    """What a caption says of the mirrored photograph: left becomes right, and right left."""
+
+    def swap(match: re.Match[str]) -> str:
+        word = match.group()
+        other = {"left": "right", "right": "left"}[word.lower()]
+        return other.capitalize() if word[0].isupper() else other
+
+    return re.sub(r"\b(left|right)\b", swap, caption, flags=re.IGNORECASE)
+
+
+class Views(torch.utils.data.Dataset):
+    """Views of photographs as uint8 (S, S, 3), by (index, view): view 0 as it is, view 1 mirrored,
+    further views randomly cropped, mirrored and coloured, each the same at every visit."""
+
+    def __init__(self, examples: Sequence[Example], size: int, seed: int = 0):
+        self.examples = examples
+        self.size = size
+        self.seed = seed
+        # Not the hue: that alone would take longer than all the rest.
+        self.colour = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3)
+        self.crop = v2.RandomResizedCrop(size, scale=(0.55, 1.0), ratio=(0.75, 1.33))
+
+    def __getitem__(self, key: tuple[int, int]) -> torch.Tensor:
+        index, view = key
+        example = self.examples[index]
+        try:
+            photo = load_photo(example.photo, min_side=self.size)
+        except (PhotoError, OSError) as error:
+            raise DataError(f"{example.file}: {error} Take it out of the training set.") from error
+        if view < FIRST_RANDOM_VIEW:
+            pixels = torch.from_numpy(to_square(photo, self.size).copy())
+        else:
+            # torchvision draws from torch's global generator: a fork keeps the caller's state.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(hash((self.seed, view, index)) % 2**31)
+                pixels = self._augment(photo.image)
+        return pixels.flip(1) if flipped(view, index, self.seed) else pixels
+
+    def _augment(self, image: Any) -> torch.Tensor:
+        tensor = v2.functional.pil_to_tensor(image)
+        return self.colour(self.crop(tensor)).permute(1, 2, 0).contiguous()

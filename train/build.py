@@ -1,0 +1,98 @@
+"""The model and tokenizer that a recipe describes, before training."""
+
+import dataclasses
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from captioner.decoder import DecoderConfig
+from captioner.encoder import EncoderConfig, fold_batch_norm
+from captioner.errors import DataError
+from captioner.generation import Search
+from captioner.model import CaptionModel, ModelConfig
+from captioner.tokenizer import CaptionTokenizer
+
+from .data import Example
+from .imagenet import imagenet_backbone
+from .recipe import Recipe
+
+
+def build_model(recipe: Recipe, tokenizer: CaptionTokenizer) -> CaptionModel:
+    """A model with the encoder's first weights, or a trained one to go on with (`recipe.model`)."""
+    r = recipe
+    search = Search(beams=r.beams, length_penalty=r.length_penalty, max_length=r.max_length)
+    if r.model:
+        model = CaptionModel.load(r.model)
+        model.config = dataclasses.replace(model.config, search=search, weights=r.weights)
+        for module in model.decoder.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = r.dropout
+        return model
+    config = ModelConfig(
+        encoder=_encoder_config(r),
+        decoder=DecoderConfig(
+            vocab_size=len(tokenizer), width=r.width, layers=r.layers, heads=r.heads,
+            positions=r.positions, dropout=r.dropout,
+        ),
+        search=search,
+        weights=r.weights,
+    )  # fmt: skip
+    model = CaptionModel(config, tokenizer)
+    if r.encoder_weights == "imagenet":
+        backbone = imagenet_backbone(r.encoder)
+        fold_batch_norm(backbone)
+        weights = {
+            k: v for k, v in backbone.state_dict().items() if not k.startswith("classifier.")
+        }
+        model.encoder.backbone.load_state_dict(weights)  # type: ignore[union-attr]
+    return model
+
+
+def _encoder_config(r: Recipe) -> EncoderConfig:
+    if r.encoder_weights == "pretrained":
+        return EncoderConfig.for_backbone(
+            r.encoder_library, r.encoder, r.size or None, frozen_stages=r.trunk_stages
+        )
+    config = EncoderConfig(library=r.encoder_library, name=r.encoder, frozen_stages=r.trunk_stages)
+    return dataclasses.replace(config, size=r.size) if r.size else config
+
+
+def tokenizer_of(
+    recipe: Recipe, folder: Path, examples: Sequence[Example], text: Sequence[Path]
+) -> CaptionTokenizer:
+    """The run's tokenizer: `tokenizer.json` of its folder, which is made at first."""
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        if recipe.model:
+            made = CaptionTokenizer.load(Path(recipe.model) / "tokenizer.json")
+        else:
+            made = CaptionTokenizer.train(all_lines(examples, text), recipe.vocab_size)
+        path.write_text(made.to_json(), encoding="utf-8")
+    return CaptionTokenizer.load(path)
+
+
+def all_lines(examples: Sequence[Example], text: Sequence[Path]) -> list[str]:
+    """All captions there are, with photos and without."""
+    return [c for e in examples for c in e.captions] + [c for p in text for c in read_lines(p)]
+
+
+def read_lines(path: Path) -> list[str]:
+    """The captions of a text file, one a line; `.gz` is unpacked."""
+    try:
+        with (
+            gzip.open(path, "rt", encoding="utf-8")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8") as file
+        ):
+            return [line.strip() for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The text {path} cannot be read: {error}.") from error
+
+
+def captions_of(examples: Sequence[Example], references: int) -> list[Example]:
+    """The examples with at most the first `references` captions of each; 0 for all."""
+    if not references:
+        return list(examples)
+    return [dataclasses.replace(e, captions=e.captions[:references]) for e in examples]

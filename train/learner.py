@@ -1,0 +1,128 @@
+"""What a training step computes, as one module: DDP, FSDP and torch.compile want a forward."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from captioner.model import CaptionModel
+from captioner.tokenizer import BOS, EOS, PAD
+
+IGNORE = -100
+
+
+class Learner(nn.Module):
+    """Losses of a CaptionModel, summed over tokens.
+
+    encoder_learns: whether gradients flow into the encoder; the loop says when.
+    encoder_done: what the feed gives are the encoder's features already (B, C, h, w), the encoder
+        being frozen as a whole.
+    """
+
+    def __init__(
+        self,
+        model: CaptionModel,
+        *,
+        label_smoothing: float,
+        dtype: torch.dtype,
+        encoder_done: bool = False,
+    ):
+        super().__init__()
+        self.model = model
+        self.label_smoothing = label_smoothing
+        self.dtype = dtype
+        self.encoder_done = encoder_done
+        self.encoder_learns = False
+
+    def forward(
+        self, seen: Tensor | None, inputs: Tensor, targets: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """The loss of B photos and their R = B * K rows, summed over all tokens that count.
+
+        Args:
+            seen: what the feed gives of the photos; None for a text without photographs.
+            inputs, targets: (R, T) int64, as `pad_rows` makes them.
+            weights: (R,): then the loss is the negative log-probability of each token times its
+                row's weight, without label smoothing (the policy gradient of SCST).
+        """
+        memory = None
+        if seen is not None:
+            features = self.features(seen)
+            with self.autocast():
+                memory = self.model.memory_of(features)
+        places = targets != IGNORE
+        with self.autocast():
+            hidden = self.model.decoder.hidden(inputs, memory)
+            # Only the places that count meet the vocabulary.
+            logits = F.linear(hidden[places], self.model.decoder.embed.weight).float()
+        if weights is None:
+            return F.cross_entropy(
+                logits, targets[places], label_smoothing=self.label_smoothing, reduction="sum"
+            )
+        surprise = F.cross_entropy(logits, targets[places], reduction="none")
+        return (weights.unsqueeze(1).expand(targets.shape)[places] * surprise).sum()
+
+    def features(self, seen: Tensor) -> Tensor:
+        """Pixels, uint8 (B, S, S, 3), or the trunk's output (B, C, h, w) -> features (B, N, C)."""
+        encoder = self.model.encoder
+        if self.encoder_done:
+            return seen.flatten(2).transpose(1, 2)
+        with torch.set_grad_enabled(self.encoder_learns and torch.is_grad_enabled()):
+            if seen.dtype == torch.uint8:
+                with self.autocast():
+                    return encoder.features(encoder.trunk(encoder.normalise(seen))).features
+            # The head of a convolutional encoder: on a CPU float32 is the quicker one here.
+            on_cpu = seen.device.type == "cpu"
+            with contextlib.nullcontext() if on_cpu else self.autocast():
+                return encoder.features(seen).features
+
+    def checkpoint_activations(self) -> None:
+        """Forget activations in the forward pass and compute them again in the backward pass."""
+        self.model.decoder.checkpointing = True
+        backbone: Any = getattr(self.model.encoder, "backbone", None)
+        for method in ("gradient_checkpointing_enable", "set_grad_checkpointing"):
+            if hasattr(backbone, method):
+                getattr(backbone, method)()
+                return
+
+    def autocast(self) -> Any:
+        device = next(self.model.parameters()).device.type
+        return torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32)
+
+
+def pad_rows(rows: Sequence[Sequence[int]], limit: int) -> tuple[Tensor, Tensor]:
+    """Token rows -> inputs (R, T) that begin with <bos>, and targets (R, T) that end with <eos>.
+
+    A row longer than `limit` tokens is cut, and then has no end. An empty row is all padding and
+    counts for nothing. Rows are padded on the right, where causal attention never looks back from,
+    so no mask is needed.
+    """
+    length = min(max((len(r) for r in rows), default=0), limit) + 1
+    inputs = torch.full((len(rows), length), PAD)
+    targets = torch.full((len(rows), length), IGNORE)
+    for i, row in enumerate(rows):
+        if row:
+            read, wanted = [BOS, *row][:length], [*row, EOS][:length]
+            inputs[i, : len(read)] = torch.tensor(read)
+            targets[i, : len(wanted)] = torch.tensor(wanted)
+    return inputs, targets
+
+
+def train_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of autocast: "auto" is bfloat16 where the hardware has it; float32 is none."""
+    from captioner.errors import DataError
+    from captioner.machine import has_bfloat16
+
+    if name == "auto":
+        if device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if device.type == "cpu" and has_bfloat16() else torch.float32
+    known = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+    if name not in known:
+        raise DataError(f"dtype must be auto, {', '.join(known)}; not {name!r}.")
+    if name == "float16" and device.type != "cuda":
+        raise DataError("float16 training needs a CUDA GPU; use bfloat16 or float32 here.")
+    return known[name]
