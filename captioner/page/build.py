@@ -237,17 +237,19 @@ def _folder_tab(folders: FolderDesk, controls: list[gr.components.Component]) ->
 
 
 def _score_tab() -> None:
+    gr.HTML(
+        "<p>Captions against what people wrote: COCO results JSON, or our JSONL or CSV; and "
+        "references as COCO captions JSON, or Karpathy's dataset file.</p>",
+        elem_id="c-score-help",
+        apply_default_css=False,
+    )
     with gr.Row(equal_height=True):
-        results = gr.File(label="Captions: COCO results JSON, or our JSONL or CSV", height=150)
-        references = gr.File(label="References: COCO captions JSON, or Karpathy's", height=150)
+        results = gr.File(label="Captions", height=150, min_width=300)
+        references = gr.File(label="References", height=150, min_width=300)
     with gr.Row(equal_height=True, elem_classes="c-score-row"):
-        split = gr.Dropdown(
-            [("test, or no splits", ""), *((s, s) for s in KARPATHY_SPLITS)],
-            value="",
-            label="Split, of a Karpathy file",
-            scale=1,
-        )
-        button = gr.Button("Score the captions", variant="primary", scale=1)
+        splits = [("test, or no splits", ""), *((name, name) for name in KARPATHY_SPLITS)]
+        split = gr.Dropdown(splits, value="", label="Split, of a Karpathy file", min_width=300)
+        button = gr.Button("Score the captions", variant="primary", min_width=300)
     shown = gr.HTML(elem_id="c-score", apply_default_css=False)
 
     def run(results: str | None, references: str | None, split: str) -> str:
