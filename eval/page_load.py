@@ -3,6 +3,7 @@
     python -m eval page_load                          # 20 clients for 2 minutes
     python -m eval page_load --clients 40 --queue 8   # some are told that it is busy
     python -m eval page_load --maps 100 --images ~/Pictures
+    python -m eval page_load --picture docs/page.jpg  # the README's picture
 
 A server of its own is started and asked over loopback by clients that each send a photo, wait for
 its caption and send the next. Told: captions, how many were told that the server is busy, other
@@ -16,6 +17,7 @@ the page shows for every word with `Caption.overlay(i)`, by every pixel.
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import re
@@ -48,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--queue", type=int, help="how many may wait; default: the server's")
     parser.add_argument("--maps", type=int, help="compare the overlays of so many photos")
+    parser.add_argument("--picture", type=Path, help="take a picture of the page")
     parser.add_argument("--images", type=Path, help="default: scikit-image's photographs")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
@@ -56,6 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
     except CaptionerError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+    if options.picture:
+        take_picture(options.picture)
+        return 0
     figures = maps(photos, options.maps) if options.maps else load(photos, options)
     if options.json:
         print(json.dumps(figures, indent=2))
@@ -155,22 +161,45 @@ DIGEST = """async () => {
 }"""
 
 
-def maps(photos: list[Path], count: int) -> dict[str, Any]:
-    """The overlay of every word of `count` captions, on the page and from the library."""
+@contextmanager
+def opened(**options: Any) -> Iterator[Any]:
+    """The page of a server of its own in Chromium."""
     from playwright.sync_api import sync_playwright
 
-    from captioner.captioner import load as load_model
-
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    model, words, different = load_model(), 0, 0
     with server() as (address, _), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        page = browser.new_page()
+        page = browser.new_page(**options)
+        page.set_default_timeout(120_000)
         page.goto(address)
         page.wait_for_selector("#c-viewer .c-drop")
+        yield page
+        browser.close()
+
+
+def take_picture(target: Path) -> None:
+    """The page with scikit-image's cat: a photo by Stefan van der Walt, CC0."""
+    from PIL import Image
+
+    with opened(viewport={"width": 1280, "height": 900}, device_scale_factor=1.5) as page:
+        page.get_by_role("button", name="Try the photo chelsea").click()
+        page.wait_for_selector("#c-viewer .c-heat:not([hidden])")
+        page.locator("#c-viewer .c-word", has_text="cat").first.click()
+        page.wait_for_load_state("networkidle")
+        bottom = page.locator("[data-part=others-box]").bounding_box()["y"]
+        box = {"x": 0, "y": 0, "width": 1280, "height": bottom}
+        Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB").save(target, quality=84)
+
+
+def maps(photos: list[Path], count: int) -> dict[str, Any]:
+    """The overlay of every word of `count` captions, on the page and from the library."""
+    from captioner.captioner import load as load_model
+
+    model, words, different = load_model(), 0, 0
+    with opened() as page:
         for photo in islice(cycle(photos), count):
             page.set_input_files("#c-viewer [data-part=file]", str(photo))
-            page.wait_for_selector(".c-viewer[data-state=shown]", timeout=60_000)
+            page.wait_for_selector(".c-viewer[data-state=shown]")
             caption = model.caption(photo)
             for i in range(len(caption.words)):
                 page.locator("#c-viewer .c-word").nth(i).click()
@@ -178,7 +207,6 @@ def maps(photos: list[Path], count: int) -> dict[str, Any]:
                 wanted = caption.overlay(i).convert("RGBA").tobytes()
                 words += 1
                 different += page.evaluate(DIGEST) != hashlib.sha256(wanted).hexdigest()
-        browser.close()
     return {
         "captions": count,
         "words": words,

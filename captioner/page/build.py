@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 
 import gradio as gr
 from PIL import Image
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from captioner.batch.sources import Item
 from captioner.errors import CaptionerError
@@ -75,6 +79,7 @@ def build(models: Models, waiting: int | None = None) -> gr.Blocks:
 def launch_options() -> dict[str, Any]:
     """What of the page gradio takes at launch."""
     return {
+        "app_kwargs": {"middleware": [Middleware(NoFetching)]},
         "theme": theme(),
         "css": static("page.css"),
         "favicon_path": str(STATIC / "icon.svg"),
@@ -86,6 +91,19 @@ def launch_options() -> dict[str, Any]:
         "mcp_server": False,
         "state_session_capacity": 1000,
     }
+
+
+class NoFetching:
+    """Refuses `file=https://...`, by which gradio would fetch any public page for anybody."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and re.search(r"/file[=/]\s*https?:", scope["path"], re.I):
+            await PlainTextResponse("Only uploads are served.", 403)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 def _html(name: str, **options: Any) -> gr.HTML:

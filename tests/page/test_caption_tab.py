@@ -161,6 +161,15 @@ def test_a_photo_of_50_megapixels(page, tmp_path):
     assert page.inner_text("[data-part=size]") == "8700 × 5800"
 
 
+def test_a_photo_that_browsers_cannot_show(page, photos, tmp_path, model):
+    """A TIFF: the server's picture of it takes the place of the browser's own."""
+    Image.open(photos[3]).save(tmp_path / "scan.tiff")
+    upload(page, tmp_path / "scan.tiff")
+    page.wait_for_function("document.querySelector('[data-part=bare]').naturalWidth > 0")
+    assert page.is_hidden("[data-part=noview]")
+    assert caption_text(page) == model.caption(photos[3]).text
+
+
 def test_a_text_file_called_jpg_is_told_in_a_sentence(page, tmp_path, photos):
     fake = tmp_path / "holiday.jpg"
     fake.write_text("Dear diary, this is no photo.")

@@ -149,6 +149,6 @@ takeFiles(part("veil"), (files) => { if (files.length) start(files); });
 document.addEventListener("captioner:failed", () => {
   if (root.dataset.state === "busy" && inView()) {
     idle();
-    tell("The server is busy: too many people are waiting. Try again in a moment.");
+    tell("The server is busy, or something broke there. Try again in a moment.");
   }
 });

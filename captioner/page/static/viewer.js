@@ -72,7 +72,7 @@ watch("value", () => {
 
 document.addEventListener("captioner:failed", () => {
   if (root.dataset.state === "busy") {
-    refused("The server is busy: too many photos are waiting. Try again in a moment.");
+    refused("The server is busy, or something broke there. Try again in a moment.");
   }
 });
 
