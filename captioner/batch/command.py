@@ -174,6 +174,8 @@ def caption(
     kind, records = _destination(output, format, as_json, write_metadata)
     if write_metadata:
         check_metadata()
+    if output and records and kind in TABLES and not overwrite:
+        _check_table(output, records)
 
     def find(passed: Passed) -> Iterator[Item]:
         if annotations:
@@ -293,6 +295,15 @@ def _destination(
         raise CaptionerError(f"{output} is a name for the jsonl format; take another suffix.")
     check_format(kind)
     return kind, output if kind == "jsonl" else output.with_suffix(".jsonl")
+
+
+def _check_table(table: Path, records: Path) -> None:
+    """A table replaces that of an earlier run, but no file of somebody else's."""
+    if table.exists() and not records.with_suffix(".run.json").exists():
+        raise CaptionerError(
+            f"{table} is there already and was not made by this job; take another name, or give "
+            "--overwrite."
+        )
 
 
 def _engine(name: str, workers: int | None) -> Callable[..., Any]:

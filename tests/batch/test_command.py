@@ -135,6 +135,7 @@ def test_two_runs_on_one_output(tiny, forty, tmp_path):
         (["--format", "csv"], "needs a file"),
         (["-o", "x.jsonl", "--json"], "--json prints"),
         (["-o", "{folder}"], "is a folder"),
+        (["-o", "{folder}/00.jpg", "--format", "csv"], "was not made by this job"),
         (["-o", "x.jsonl", "--format", "csv"], "is a name for the jsonl format"),
         (["--format", "txt", "--write-metadata"], "Text files and metadata together"),
         (["--alt-text"], "--alt-text goes with --write-metadata"),
