@@ -9,7 +9,6 @@ Nothing in it is code, and nothing of it is unpickled.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -25,6 +24,7 @@ from .attention import Combine
 from .decoder import DecoderConfig, KeyValue, TextDecoder
 from .encoder import EncoderConfig, PatchEncoder, build_encoder
 from .errors import ModelError
+from .files import replace
 from .generation import Hypothesis, Processor, Search, generate
 from .tokenizer import BOS, EOS, PAD, CaptionTokenizer
 
@@ -200,11 +200,11 @@ class CaptionModel(nn.Module):
         if not write:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / "model.safetensors", save_tensors(tensors, {"format": FORMAT}))
-        _replace(folder / "tokenizer.json", self.tokenizer.to_json().encode())
-        _replace(folder / "config.json", self.config.to_json().encode())
+        replace(folder / "model.safetensors", save_tensors(tensors, {"format": FORMAT}))
+        replace(folder / "tokenizer.json", self.tokenizer.to_json().encode())
+        replace(folder / "config.json", self.config.to_json().encode())
         if card is not None:
-            _replace(folder / "MODEL_CARD.md", card.encode())
+            replace(folder / "MODEL_CARD.md", card.encode())
 
     @classmethod
     def load(cls, folder: Path | str) -> "CaptionModel":
@@ -247,16 +247,6 @@ class CaptionModel(nn.Module):
 def whole(tensor: Any) -> Tensor:
     """A tensor that is spread over processes in one piece; all of them must ask for it."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write beside, then rename: a reader never sees half a file."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 class CachedStep:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from captioner.errors import CaptionerError
+from captioner.files import replace
 
 from .decode import Captioned
-from .journal import Journal, replace
+from .journal import Journal
 from .metadata import Described, WriteMetadata
 from .pool import Worker
 from .progress import Progress, Tally

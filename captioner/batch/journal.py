@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.errors import CaptionerError, DataError
+from captioner.files import replace
 
 from .records import to_line
 
@@ -162,16 +163,6 @@ def lock(path: Path, what: str) -> int:
     except OSError:
         pass  # a file system without locks
     return file
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: beside it first, then renamed over it."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
 
 
 # Lines --------------------------------------------------------------------------------------------

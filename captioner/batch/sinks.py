@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from captioner.errors import CaptionerError, DataError
+from captioner.files import replace, replacing
 
-from .journal import replace
 from .records import FIELDS, readable
 from .sources import Item, sidecar
 
@@ -49,7 +47,7 @@ def check_format(format: str) -> None:
 
 
 def _write_csv(records: Records, path: Path) -> None:
-    with _replacing(path, "w", encoding="utf-8", newline="") as stream:
+    with replacing(path, "w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream)
         table.writerow(FIELDS)
         for record in records:
@@ -71,7 +69,7 @@ def _write_coco(records: Records, path: Path) -> None:
     """COCO's results format. Without an annotation file the id is the number that the file's name
     ends with (COCO_val2014_000000391895.jpg), else the name without its suffix."""
     names: dict[int | str, str] = {}
-    with _replacing(path, "w", encoding="utf-8") as stream:
+    with replacing(path, "w", encoding="utf-8") as stream:
         stream.write("[")
         for record in records:
             image_id = record.get("image_id")
@@ -113,7 +111,7 @@ def _write_parquet(records: Records, path: Path) -> None:
         "height": pyarrow.int32(),
     }
     schema = pyarrow.schema([(field, fields[field]) for field in FIELDS])
-    with _replacing(path, "wb") as stream, parquet.ParquetWriter(stream, schema) as table:
+    with replacing(path, "wb") as stream, parquet.ParquetWriter(stream, schema) as table:
         rows = map(_row, records)
         while some := list(islice(rows, 10_000)):
             table.write_table(pyarrow.Table.from_pylist(some, schema))
@@ -144,20 +142,6 @@ _WRITERS: dict[str, Callable[[Records, Path], None]] = {
     "coco": _write_coco,
     "parquet": _write_parquet,
 }
-
-
-@contextmanager
-def _replacing(path: Path, mode: str, **options: Any) -> Iterator[IO[Any]]:
-    """A file that takes its place when it is whole."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open(mode, **options) as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # Text files ---------------------------------------------------------------------------------------

@@ -1,0 +1,32 @@
+"""Files that are written whole or not at all: beside their place first, then renamed over it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def replacing(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
+    """A stream, as `open` gives it, whose content takes the place of `path` at the end.
+
+    After an error `path` is as it was before. A reader never sees half a file, and neither does
+    one who comes after a power cut.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open(mode, **options) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write `data` as the file `path`, whole or not at all."""
+    with replacing(path) as stream:
+        stream.write(data)
