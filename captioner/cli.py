@@ -13,6 +13,7 @@ import typer
 from captioner.batch.command import CAPTION_HELP, caption
 from captioner.errors import CaptionerError, PhotoError
 from captioner.metrics.command import score
+from captioner.options import Model
 from captioner.page.command import demo
 
 app = typer.Typer(
@@ -26,10 +27,6 @@ app = typer.Typer(
 app.command(help=CAPTION_HELP)(caption)
 app.command()(score)
 app.command()(demo)
-
-Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="A model folder; default: the model in the box.")
-]
 
 
 @app.command()

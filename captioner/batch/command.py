@@ -6,16 +6,16 @@ import contextlib
 import functools
 import itertools
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from captioner.errors import CaptionerError, PhotoError
+from captioner.options import Device, Dtype, Model
+from captioner.signals import stopping
 
 from .decode import Captioned
 from .job import Outputs, Sheets, Task, run_job
@@ -150,16 +150,9 @@ def caption(
     workers: Annotated[
         int | None, typer.Option(help="With --engine ray: models in the cluster.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="A model folder; default: the model in the box."),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: the best.")
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16; default: what suits.")
-    ] = None,
+    model: Model = None,
+    device: Device = None,
+    dtype: Dtype = None,
 ) -> None:
     """See CAPTION_HELP."""
     named = list(paths or [])
@@ -218,7 +211,8 @@ def caption(
     progress = Progress(tally, quiet=quiet, bar=bar)
     start = _engine(engine, workers)
     locks = [lock(Path(p), f"captioning {p}") for p in named if inside and Path(p).is_dir()]
-    with _stopping() as stop:
+    told = "\nStopping when the batches in hand are done; again to stop now."
+    with stopping(lambda: typer.echo(told, err=True)) as stop:
         try:
             if records:
                 outputs.journal = Journal(records, overwrite=overwrite, retry_failed=retry_failed)
@@ -226,6 +220,8 @@ def caption(
                 find, task, outputs, start, tally, progress,
                 stop=stop, count=from_list != "-" and not _compressed(named),
             )  # fmt: skip
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
         finally:
             progress.close()
             outputs.close()
@@ -327,27 +323,3 @@ def _nothing(paths: list[str], passed: Passed) -> str:
     where = f" in {', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''}" if paths else ""
     also = f" Passed over: {passed}." if passed else ""
     return f"There are no photos{where} (files such as .jpg, .png, .webp or .heic).{also}"
-
-
-@contextlib.contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask to stop, which the function that is given tells; a second time they
-    interrupt."""
-    asked = False
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        typer.echo("\nStopping when the batches in hand are done; again to stop now.", err=True)
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, ask) for number in signals]
-    try:
-        yield lambda: asked
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)

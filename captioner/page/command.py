@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from captioner.errors import CaptionerError
+from captioner.options import Device, Dtype
 
 
 def demo(
@@ -46,12 +47,8 @@ def demo(
         int | None,
         typer.Option(min=1, help="How many may wait; later ones are told that the server is busy."),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: the best.")
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16; default: what suits.")
-    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     browser: Annotated[bool, typer.Option("--browser", help="Open the page in a browser.")] = False,
 ) -> None:
     """Open the web page: drop a photo, click a word, see where the model looked.

@@ -1,0 +1,32 @@
+"""Ctrl-C and SIGTERM as a wish to stop, which long work looks at between its steps."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+
+@contextlib.contextmanager
+def stopping(told: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether a stop has been asked for.
+
+    The first signal calls `told`; a second one interrupts (KeyboardInterrupt). Outside the main
+    thread, where Python takes no signals, nothing is ever asked for.
+    """
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        told()
+
+    kept = {}
+    with contextlib.suppress(ValueError):  # not in the main thread
+        kept = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
