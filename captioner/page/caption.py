@@ -26,7 +26,6 @@ from captioner.machine import cores
 
 from .gather import Gather
 from .models import Models
-from .settings import checked
 from .shelf import Shelf
 from .uploads import PHOTO_LIMITS, told
 
@@ -65,17 +64,15 @@ class CaptionDesk:
 
         Raises CaptionerError, with the photo called by the name that its owner gave it.
         """
-        chosen = checked(options)
-        captioner = self.models.get(chosen.pop("model", None))
-        prefix, without = chosen.pop("prefix", ""), tuple(chosen.pop("without", ()))
-        search = captioner.search(**chosen)
+        order = self.models.order(options)
+        captioner = order.captioner
         try:
             side = max(captioner.size, DRAWN_SIDE)
             source = open_item(item, PHOTO_LIMITS)
             photo = load_photo(source, min_side=side, limits=PHOTO_LIMITS)
         except PhotoError as error:
             raise PhotoError(told(error, item)) from error
-        caption = self.gather.caption(captioner, photo, search, prefix, without)
+        caption = self.gather.caption(captioner, photo, order.search, order.prefix, order.without)
         name = Path(item.name).name
         captions = [_at_drawn_size(c, name) for c in (caption, *caption.alternatives)]
         return captioner, replace(captions[0], alternatives=captions[1:])

@@ -18,7 +18,6 @@ from captioner.captioner import Caption, Captioner
 from captioner.errors import CaptionerError
 
 from .caption import CaptionDesk, answered, data_uri
-from .settings import checked
 from .shelf import Shelf
 from .uploads import PHOTO_LIMITS, Upload, photos_in, told, upload_folder
 
@@ -53,26 +52,23 @@ class FolderDesk:
 
         Raises CaptionerError when an option makes no sense.
         """
-        chosen = checked(options)
-        captioner = self.desk.models.get(chosen.pop("model", None))
-        prefix, without = chosen.pop("prefix", ""), chosen.pop("without", ())
-        search = captioner.search(**chosen)
+        order = self.desk.models.order(options)
         key = self.runs.put(run, 40_000 * len(run.items))
         began = time.perf_counter()
         yield _progress(key, run, began)
         done = caption_items(
-            captioner,
+            order.captioner,
             run.items,
-            search,
+            order.search,
             heatmaps=True,  # for the photos that come with them, of which the thumbnails are made
             batch_size=BATCH,
             limits=PHOTO_LIMITS,
             ordered=True,
-            prefix=prefix,
-            without=without,
+            prefix=order.prefix,
+            without=order.without,
         )
         for one in done:
-            _add(run, one.item, one.caption, one.error, captioner)
+            _add(run, one.item, one.caption, one.error, order.captioner)
             if len(run.records) % BATCH == 0:
                 yield _progress(key, run, began)
         yield _progress(key, run, began)
