@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from captioner.errors import CaptionerError, DataError
+from captioner.errors import DataError
 
-from .recipe import RECIPES, Recipe
+from .options import parser, recipe_of, run
+from .recipe import Recipe
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,70 +31,27 @@ def main(arguments: list[str] | None = None) -> int:
         from .prepare import main as prepare
 
         return prepare(arguments[1:])
-    options = _parser().parse_args(arguments)
-    try:
-        return _train(options)
-    except CaptionerError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped; the same command continues from the last saved state.", file=sys.stderr)
-        return 130
+    return run(_train, _parser().parse_args(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-    parser.add_argument("--recipe", default="builtin", help=f"{known}, or the path of a TOML file")
-    parser.add_argument("--out", type=Path, default=None, help="default: runs/RECIPE")
-    add_data(parser)
-    parser.add_argument(
+    made = parser("python -m train", __doc__)
+    made.add_argument("--out", type=Path, default=None, help="default: runs/RECIPE")
+    made.add_argument(
         "--val", nargs=3, action="append", default=[], metavar=("NAME", "IMAGES", "ANNOTATIONS"),
         help="a validation set; may be repeated",
     )  # fmt: skip
-    parser.add_argument(
-        "--cache", type=Path, default=None, help="cached features; default OUT/cache"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes",
-        help="another value for a field of the recipe; may be repeated",
-    )  # fmt: skip
-    parser.add_argument(
+    made.add_argument("--cache", type=Path, default=None, help="cached features; default OUT/cache")
+    made.add_argument(
         "--resume", action="store_true",
         help="continue a run although the recipe has changed; refused where there is no run",
     )  # fmt: skip
-    parser.add_argument("--device", default=None, help="cpu, cuda, mps; default: the best")
-    return parser
-
-
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """The options that name training data, for training and preparing alike."""
-    parser.add_argument("--images", type=Path, action="append", default=[], metavar="DIR")
-    parser.add_argument(
-        "--annotations", action="append", default=[], metavar="FILE",
-        help="COCO captions, or Karpathy's dataset_*.json (its train and restval; FILE:SPLIT)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--shards", type=Path, action="append", default=[], metavar="DIR",
-        help="WebDataset tar shards: a tar, or a folder of them",
-    )  # fmt: skip
-    parser.add_argument(
-        "--text",
-        type=Path,
-        action="append",
-        default=[],
-        help="captions, one a line",
-        metavar="FILE",
-    )
+    made.add_argument("--device", default=None, help="cpu, cuda, mps; default: the best")
+    return made
 
 
 def _train(options: argparse.Namespace) -> int:
-    changes = dict(c.split("=", 1) if "=" in c else (c, "") for c in options.changes)
-    recipe = Recipe.load(options.recipe, changes)
+    recipe = recipe_of(options)
     out = options.out or Path("runs") / recipe.name
     _check_resume(out, recipe, options.resume)
     # torch is slow to import: a wrong option should be told before.

@@ -53,7 +53,9 @@ def load_examples(
     path, split = _split_of(annotations, split)
     content = _read_json(path)
     examples = (
-        _karpathy(content, images, path, split) if _is_karpathy(content) else _coco(images, path)
+        _karpathy(content, images, path, split)
+        if _is_karpathy(content)
+        else _coco(content, images, path)
     )
     if not keep:
         _refuse_missing(examples, images, path)
@@ -64,29 +66,35 @@ def load_examples(
 
 
 def load_all(
-    images: Sequence[Path], annotations: Sequence[Path | str], shards: Sequence[Path] = ()
+    images: Sequence[Path],
+    annotations: Sequence[Path | str],
+    shards: Sequence[Path] = (),
+    *,
+    keep: bool = False,
 ) -> list[Example]:
-    """Several data sets: pairs of a photo folder and its captions file, and tar shards."""
+    """Several data sets: pairs of a photo folder and its captions file, and tar shards. `keep` as
+    for `load_examples`."""
     if len(images) != len(annotations):
         raise DataError(
             f"--images was given {len(images)} times and --annotations {len(annotations)} times; "
             "give them in pairs."
         )
     pairs = zip(images, annotations, strict=True)
-    examples = [e for pair in pairs for e in load_examples(*pair)]
+    examples = [e for pair in pairs for e in load_examples(*pair, keep=keep)]
     for path in shards:
-        examples += load_shards(path)
+        examples += load_shards(path, keep=keep)
     if not examples:
         raise DataError("Name what to train on: --images with --annotations, or --shards.")
     return examples
 
 
-def load_shards(path: Path) -> list[Example]:
-    """The captioned photographs of a tar file, or of all `*.tar` of a folder."""
+def load_shards(path: Path, *, keep: bool = False) -> list[Example]:
+    """The captioned photographs of a tar file, or of all `*.tar` of a folder; with `keep` also
+    those without a caption."""
     return [
         Example(Path(s.member.name), s.image_id, s.captions, s.member)
         for s in read_shards(path)
-        if s.captions
+        if keep or s.captions
     ]
 
 
@@ -114,10 +122,12 @@ def _is_karpathy(content: Any) -> bool:
         return False
 
 
-def _coco(images: Path, path: Path) -> list[Example]:
+def _coco(content: Any, images: Path, path: Path) -> list[Example]:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            coco = COCO(str(path))
+            coco = COCO()
+            coco.dataset = content
+            coco.createIndex()
         captions = {i: [a["caption"] for a in coco.imgToAnns[i]] for i in coco.imgs}
         return [
             Example(images / info["file_name"], int(i), tuple(captions[i]))

@@ -9,55 +9,39 @@ Every photograph is decoded, so that a broken one is found now and not in the ni
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
 
-from captioner.errors import CaptionerError, DataError, PhotoError
+from captioner.errors import DataError, PhotoError
 from captioner.images import load_photo
 from captioner.machine import cores
 
-from .data import Example, load_examples
+from .data import Example, load_all
+from .options import parser, recipe_of, run
 from .recipe import Recipe
-from .shards import read_shards, write_shards
+from .shards import write_shards
 
 SHOWN = 5
 
 
 def main(arguments: list[str] | None = None) -> int:
-    from .__main__ import add_data
-
-    parser = argparse.ArgumentParser(
-        prog="python -m train prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_data(parser)
-    parser.add_argument("--report", type=Path, help="write every trouble found to this JSON file")
-    parser.add_argument("--tokenizer", type=Path, help="train the tokenizer and write it here")
-    parser.add_argument("--shards-out", type=Path, help="write the good photos as tar shards here")
-    parser.add_argument("--per-shard", type=int, default=1000, help="photos a shard")
-    parser.add_argument("--cache", type=Path, help="compute the recipe's cached features here")
-    parser.add_argument("--recipe", default="builtin", help="for --tokenizer and --cache")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes")
-    options = parser.parse_args(arguments)
-    try:
-        return _prepare(options)
-    except CaptionerError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return 130
+    made = parser("python -m train prepare", __doc__)
+    made.add_argument("--report", type=Path, help="write every trouble found to this JSON file")
+    made.add_argument("--tokenizer", type=Path, help="train the tokenizer and write it here")
+    made.add_argument("--shards-out", type=Path, help="write the good photos as tar shards here")
+    made.add_argument("--per-shard", type=int, default=1000, help="photos a shard")
+    made.add_argument("--cache", type=Path, help="compute the recipe's cached features here")
+    return run(_prepare, made.parse_args(arguments))
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    changes = dict(c.split("=", 1) if "=" in c else (c, "") for c in options.changes)
-    recipe = Recipe.load(options.recipe, changes)
-    examples, uncaptioned = _all(options)
+    recipe = recipe_of(options)
+    every = load_all(options.images, options.annotations, options.shards, keep=True)
+    examples = [e for e in every if e.captions]
+    uncaptioned = [e for e in every if not e.captions]
     missing = [e for e in examples if e.member is None and not e.file.is_file()]
     gone = {id(e) for e in missing}
     present = [e for e in examples if id(e) not in gone]
@@ -96,23 +80,6 @@ def _prepare(options: argparse.Namespace) -> int:
         _fill_cache(recipe, good, options.cache, options.text)
         print(f"cached features: {options.cache}")
     return 1 if missing or unreadable else 0
-
-
-def _all(options: argparse.Namespace) -> tuple[list[Example], list[Example]]:
-    """The captioned examples, present or not, and the uncaptioned ones."""
-    if len(options.images) != len(options.annotations):
-        raise DataError("Give --images and --annotations in pairs.")
-    if not options.images and not options.shards:
-        raise DataError("Name a data set: --images with --annotations, or --shards.")
-    found: list[Example] = []
-    for images, annotations in zip(options.images, options.annotations, strict=True):
-        found += load_examples(images, annotations, keep=True)
-    for path in options.shards:
-        found += [
-            Example(Path(s.member.name), s.image_id, s.captions, s.member)
-            for s in read_shards(path)
-        ]
-    return [e for e in found if e.captions], [e for e in found if not e.captions]
 
 
 def _readable(examples: Sequence[Example]) -> tuple[list[Example], list[str]]:
