@@ -1,5 +1,6 @@
 """What goes wrong in a training run: the disk, the numbers, a stop, another recipe."""
 
+import contextlib
 import errno
 import json
 import os
@@ -21,6 +22,21 @@ from .test_train import recipe, squares, trainer  # noqa: F401 (a fixture)
 
 QUICK = {"size": 32, "trunk_stages": 5, "views": 1, "text_steps": 0, "scst_epochs": 0, "epochs": 2,
          "sample_photos": 0}  # fmt: skip
+
+
+@contextlib.contextmanager
+def after_step(number, happens):
+    """At the end of one step of a run something happens: `happens(model)`."""
+    follow = Average.follow
+
+    def then(self, model, step):
+        follow(self, model, step)
+        if step == number:
+            happens(model)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Average, "follow", then)
+        yield
 
 
 def test_a_full_disk_is_a_sentence_and_keeps_the_last_state(squares, tmp_path, monkeypatch):  # noqa: F811
@@ -63,18 +79,14 @@ def test_a_disk_that_is_really_full(squares, tmp_path):  # noqa: F811
 
 def test_a_loss_that_is_no_number_names_its_batch(squares, tmp_path, capsys):  # noqa: F811
     run = trainer(squares, tmp_path, **QUICK)
-    follow = Average.follow
 
-    def spoil(self, model, step):
-        follow(self, model, step)
-        if step == 1:
-            with torch.no_grad():
-                model.decoder.norm.weight.fill_(float("nan"))
+    def spoil(model):
+        with torch.no_grad():
+            model.decoder.norm.weight.fill_(float("nan"))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Average, "follow", spoil)
-        with pytest.raises(DataError, match=r"step 2 of stage 'captions'.*bad-batch-0\.json"):
-            run.run()
+    named = pytest.raises(DataError, match=r"step 2 of stage 'captions'.*bad-batch-0\.json")
+    with after_step(1, spoil), named:
+        run.run()
     found = json.loads((tmp_path / "bad-batch-0.json").read_text())
     photos, _ = run._parts("captions", 2, run._steps("captions")[1])[0]
     assert [p["image_id"] for p in found["photos"]] == [
@@ -85,17 +97,8 @@ def test_a_loss_that_is_no_number_names_its_batch(squares, tmp_path, capsys):  #
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_saves_where_the_run_stands(squares, tmp_path, number):  # noqa: F811
     run = trainer(squares, tmp_path, **QUICK)
-    follow = Average.follow
-
-    def stop(self, model, step):
-        follow(self, model, step)
-        if step == 0:
-            os.kill(os.getpid(), number)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Average, "follow", stop)
-        with pytest.raises(Stopped):
-            run.run()
+    with after_step(0, lambda _: os.kill(os.getpid(), number)), pytest.raises(Stopped):
+        run.run()
     again = trainer(squares, tmp_path, **QUICK)
     again.run()
     assert "resumed in stage 'captions' at step" in (tmp_path / "log.txt").read_text()

@@ -7,11 +7,11 @@ meets the batches that an unbroken one meets, and two processes compute what one
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
-import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from captioner.errors import DataError
 from captioner.machine import choose_device
+from captioner.signals import stopping
 from captioner.tokenizer import clean_caption
 
 from .augment import swap_sides
@@ -96,10 +97,9 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         self.report = Reporter(folder, speaks=self.processes.first, tensorboard=recipe.tensorboard)
         torch.manual_seed(recipe.seed)
-        if self.processes.first:
-            tokenizer_of(recipe, folder, self.examples, text)
-        self.processes.wait()
-        self.tokenizer = tokenizer_of(recipe, folder, self.examples, text)
+        self.tokenizer = self.processes.in_turn(
+            lambda: tokenizer_of(recipe, folder, self.examples, text)
+        )
         self.model = build_model(recipe, self.tokenizer)
         choose_weights(self.model, recipe)
         sharded = recipe.parallel == "fsdp" and self.processes.world > 1
@@ -123,12 +123,9 @@ class Trainer:
             **{n: FeatureCache(cache, e, 1, whole=done) for n, e in validation.items()},
         }
         if recipe.features == "cached":
-            if self.processes.first:
-                self._fill()
-            self.processes.wait()
-            if not self.processes.first:
-                self._fill()
+            self.processes.in_turn(self._fill)
         self.feed = self._feed("", self.examples)
+        self.epoch = functools.lru_cache(maxsize=2)(self._epoch)
         self.validators = {
             name: Validator(examples, self._feed(name, examples), self.processes)
             for name, examples in chosen.items()
@@ -149,7 +146,7 @@ class Trainer:
         self.critic: SelfCritic | None = None
         self.rewards: list[float] = []
         self.reward_seconds = 0.0
-        self.losses: list[float] = []
+        self.asked: Callable[[], bool] = lambda: False
         self.stopping = False
         self.progress: dict[str, Any] = {
             "stage": 0, "step": 0, "best": -1.0, "since_best": 0, "log": [],
@@ -159,7 +156,8 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end. Raises Stopped after SIGINT or SIGTERM, with the state saved."""
-        with self._signals():
+        told = "stopping after this step; once more stops at once"
+        with stopping(lambda: self.report.say(told)) as self.asked:
             self._run()
         self.report.close()
 
@@ -195,6 +193,7 @@ class Trainer:
             self.critic = SelfCritic(self.model, self.recipe, self.examples)
         forward = self._forward(stage)
         began, waited, captions, losses = time.monotonic(), 0.0, 0.0, []
+        self.reward_seconds = 0.0
         pieces = self._pieces(stage, first, total, per_epoch)
         for step in range(first, total):
             asked = time.monotonic()
@@ -210,7 +209,7 @@ class Trainer:
             seconds = time.monotonic() - began
             if (step + 1) % self.recipe.say_every == 0 or step + 1 == total:
                 left = seconds / (step + 1 - first) * (total - step - 1)
-                figure = self._figure(stage, losses[-self.recipe.say_every :])
+                figure = self._figure(stage, losses[-self.recipe.say_every :], seconds)
                 self.report.say(
                     f"{stage} {step + 1}/{total}  {figure}  "
                     f"{captions / seconds:.0f} captions/s  waiting {waited / seconds:.0%}  "
@@ -248,7 +247,7 @@ class Trainer:
         tokens = [float(sum(t.tokens for t in terms if t.kind == kind)) for kind in kinds]
         captions = float(sum(bool(row) for piece in batch for row in piece.rows))
         *counts, captions, stop = self.processes.sum(
-            *tokens, captions, float(self.stopping), device=self.device
+            *tokens, captions, float(self.asked()), device=self.device
         )
         self.stopping = stop > 0
         mean = dict(zip(kinds, counts, strict=True))
@@ -268,7 +267,6 @@ class Trainer:
         self.scaler.step(optimizer)
         self.scaler.update()
         optimizer.zero_grad(set_to_none=True)
-        self.losses.append(total)
         return total, captions
 
     def _terms(self, stage: str, step: int, piece: Piece) -> list[Term]:
@@ -383,10 +381,7 @@ class Trainer:
         """The photos and views of this process in a step: a function of the seed and the step."""
         r, n = self.recipe, self.processes.world * self.recipe.accumulate
         epoch, place = divmod(step, per_epoch)
-        number = STAGES.index(stage)
-        order = np.random.default_rng((r.seed, number, epoch))
-        photos = order.permutation(len(self.examples))
-        views = self.feed.views(order, len(photos), 1000 * number + epoch)
+        photos, views = self.epoch(STAGES.index(stage), epoch)
         at = slice(place * r.batch_photos, (place + 1) * r.batch_photos)
         photos, views = photos[at], views[at]
         if len(photos) < n:
@@ -397,6 +392,12 @@ class Trainer:
         mine = slice(self.processes.rank * r.accumulate, (self.processes.rank + 1) * r.accumulate)
         parts = zip(np.array_split(photos, n)[mine], np.array_split(views, n)[mine], strict=True)
         return list(parts)
+
+    def _epoch(self, stage: int, epoch: int) -> Part:
+        """All photos in the order of an epoch, and the view of each."""
+        order = np.random.default_rng((self.recipe.seed, stage, epoch))
+        photos = order.permutation(len(self.examples))
+        return photos, self.feed.views(order, len(photos), 1000 * stage + epoch)
 
     def _captions(self, indices: np.ndarray, views: np.ndarray, step: int) -> list[list[int]]:
         """`captions_per_photo` token rows for each photo; a photo with fewer has empty rows."""
@@ -505,29 +506,11 @@ class Trainer:
             "state saved last is kept."
         )
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM end the run after the step in hand; a second one at once."""
-
-        def stop(number: int, frame: Any) -> None:
-            if self.stopping:
-                raise KeyboardInterrupt
-            self.stopping = True
-            self.report.say("stopping after this step; once more stops at once")
-
-        kept = {}
-        with contextlib.suppress(ValueError):  # not in the main thread
-            kept = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in kept.items():
-                signal.signal(number, handler)
-
-    def _figure(self, stage: str, losses: list[float]) -> str:
-        """What to watch: the loss, or in scst the mean CIDEr-D of the samples."""
+    def _figure(self, stage: str, losses: list[float], seconds: float) -> str:
+        """What to watch: the loss, or in scst the mean reward of the samples, and which part of
+        the time computing it has taken."""
         if stage == "scst" and self.rewards:
-            figure = f"reward {np.mean(self.rewards):.4f}"
+            mean = np.mean(self.rewards)
             self.rewards.clear()
-            return figure
+            return f"reward {mean:.4f}, {self.reward_seconds / seconds:.1%} of the time"
         return f"loss {np.mean(losses):.4f}"

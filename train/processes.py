@@ -8,16 +8,18 @@ process nothing here does anything.
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from captioner.errors import DataError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,15 @@ class Processes:
             return [value]
         found: list[Any] = [None] * self.world
         dist.all_gather_object(found, value)
+        return found
+
+    def in_turn(self, work: Callable[[], T]) -> T:
+        """`work()` in every process, the first one before the others: they find what it made."""
+        if not self.first:
+            self.wait()
+        found = work()
+        if self.first:
+            self.wait()
         return found
 
     def wait(self) -> None:
