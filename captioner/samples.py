@@ -1,5 +1,5 @@
-"""Real photographs to try the captioner on, out of an installed package: scikit-image carries a few
-that are free of rights (its data/README.txt names their sources)."""
+"""Real photographs to try the captioner on, read where scikit-image is installed; none is copied.
+The documentation of `skimage.data` names the source of each."""
 
 from importlib.util import find_spec
 from pathlib import Path

@@ -67,6 +67,10 @@ class Term:
     def tokens(self) -> int:
         return int((self.targets != IGNORE).sum())
 
+    @property
+    def captions(self) -> int:
+        return int((self.targets != IGNORE).any(1).sum())
+
 
 class Stopped(Exception):
     """The run was asked to stop, and has saved where it stands."""
@@ -245,7 +249,7 @@ class Trainer:
         terms = [t for piece in batch for t in self._terms(stage, step, piece)]
         kinds = sorted({t.kind for t in terms})
         tokens = [float(sum(t.tokens for t in terms if t.kind == kind)) for kind in kinds]
-        captions = float(sum(bool(row) for piece in batch for row in piece.rows))
+        captions = float(sum(t.captions for t in terms))
         *counts, captions, stop = self.processes.sum(
             *tokens, captions, float(self.asked()), device=self.device
         )
