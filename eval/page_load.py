@@ -29,6 +29,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -71,24 +72,32 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if figures["as it should be"] else 1
 
 
+@dataclass
+class Served:
+    """A page: its address, its process, and the lines it has written to stderr so far."""
+
+    address: str
+    process: int
+    told: list[str]
+
+
 @contextmanager
-def server(*options: str) -> Iterator[tuple[str, int]]:
-    """A page of its own, started as a person would; its address and its process id."""
+def server(*options: str, **environment: str) -> Iterator[Served]:
+    """A page of its own, started by `python app.py` as a person would."""
     process = subprocess.Popen(
         [sys.executable, "app.py", *options], cwd=ROOT, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+        stderr=subprocess.PIPE, text=True, env={**os.environ, **environment},
     )  # fmt: skip
-    assert process.stderr
-    told = ""
+    stderr: Any = process.stderr
+    told: list[str] = []
     try:
-        for line in process.stderr:
-            told += line
+        for line in stderr:
+            told.append(line)
             if found := re.search(r"The page is at (\S+)", line):
-                threading.Thread(target=process.stderr.read, daemon=True).start()
-                yield found[1], process.pid
+                threading.Thread(target=lambda: told.extend(stderr), daemon=True).start()
+                yield Served(found[1], process.pid, told)
                 return
-        raise RuntimeError(f"The server did not start:\n{told}")
+        raise RuntimeError(f"The server did not start:\n{''.join(told)}")
     finally:
         process.terminate()
         process.wait(30)
@@ -103,8 +112,8 @@ def load(photos: list[Path], options: argparse.Namespace) -> dict[str, Any]:
     errors: list[str] = []
     memory: list[float] = []
     queue = ["--queue", str(options.queue)] if options.queue else []
-    with server(*queue) as (address, process):
-        clients = [Client(address, verbose=False) for _ in range(options.clients)]
+    with server(*queue) as page:
+        clients = [Client(page.address, verbose=False) for _ in range(options.clients)]
         end = time.monotonic() + options.seconds
 
         def ask(number: int) -> None:
@@ -123,7 +132,7 @@ def load(photos: list[Path], options: argparse.Namespace) -> dict[str, Any]:
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
-            memory.append(resident(process))
+            memory.append(resident(page.process))
             time.sleep(min(1.0, options.seconds / 10))
     waits.sort()
     middle, last = memory[len(memory) // 2], memory[-1]
@@ -167,11 +176,11 @@ def opened(**options: Any) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    with server() as (address, _), sync_playwright() as playwright:
+    with server() as served, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_page(**options)
         page.set_default_timeout(120_000)
-        page.goto(address)
+        page.goto(served.address)
         page.wait_for_selector("#c-viewer .c-drop")
         yield page
         browser.close()

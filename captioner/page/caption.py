@@ -26,6 +26,7 @@ from captioner.machine import cores
 
 from .gather import Gather
 from .models import Models
+from .settings import order
 from .shelf import Shelf
 from .uploads import PHOTO_LIMITS, told
 
@@ -64,15 +65,15 @@ class CaptionDesk:
 
         Raises CaptionerError, with the photo called by the name that its owner gave it.
         """
-        order = self.models.order(options)
-        captioner = order.captioner
+        asked = order(self.models, options)
+        captioner = asked.captioner
         try:
             side = max(captioner.size, DRAWN_SIDE)
             source = open_item(item, PHOTO_LIMITS)
             photo = load_photo(source, min_side=side, limits=PHOTO_LIMITS)
         except PhotoError as error:
             raise PhotoError(told(error, item)) from error
-        caption = self.gather.caption(captioner, photo, order.search, order.prefix, order.without)
+        caption = self.gather.caption(captioner, photo, asked.search, asked.prefix, asked.without)
         name = Path(item.name).name
         captions = [_at_drawn_size(c, name) for c in (caption, *caption.alternatives)]
         return captioner, replace(captions[0], alternatives=captions[1:])

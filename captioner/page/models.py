@@ -2,29 +2,14 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from captioner.captioner import BUILTIN, Captioner, load
 from captioner.errors import CaptionerError
-from captioner.generation import Search
-
-from .settings import checked
 
 BOX = "the model in the box"
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a person asks for: a model and how it is to write."""
-
-    captioner: Captioner
-    search: Search
-    prefix: str
-    without: tuple[str, ...]
 
 
 class Models:
@@ -62,13 +47,6 @@ class Models:
             if name not in self._loaded:
                 self._loaded[name] = load(self.folders[name], device=self.device, dtype=self.dtype)
             return self._loaded[name]
-
-    def order(self, options: dict[str, Any]) -> Order:
-        """Options from outside, which are checked. Raises CaptionerError, ModelError."""
-        chosen = checked(options)
-        captioner = self.get(chosen.pop("model", None))
-        prefix, without = chosen.pop("prefix", ""), tuple(chosen.pop("without", ()))
-        return Order(captioner, captioner.search(**chosen), prefix, without)
 
     def warm(self) -> None:
         """Caption a grey square: the first person's photo then takes no longer than the next."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from captioner.captioner import Captioner
 from captioner.errors import CaptionerError
+from captioner.generation import Search
 
 from .models import Models
 
@@ -95,6 +98,24 @@ BOUNDS: dict[str, tuple[type, float, float]] = {
     "seed": (int, 0, 2**53),
 }
 MAX_TEXT = 200
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a person asks for: a model and how it is to write."""
+
+    captioner: Captioner
+    search: Search
+    prefix: str
+    without: tuple[str, ...]
+
+
+def order(models: Models, options: Any) -> Order:
+    """The order that options from outside amount to. Raises CaptionerError, ModelError."""
+    chosen = checked(options)
+    captioner = models.get(chosen.pop("model", None))
+    prefix, without = chosen.pop("prefix", ""), tuple(chosen.pop("without", ()))
+    return Order(captioner, captioner.search(**chosen), prefix, without)
 
 
 def checked(options: Any) -> dict[str, Any]:

@@ -5,9 +5,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
-import threading
 import time
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from PIL import Image
 
 import captioner
 from captioner.samples import sample_photos
+from eval.page_load import server as page_server
 
 from ..conftest import ROOT
 
@@ -34,30 +32,15 @@ def server(builtin, tmp_path_factory) -> str:
 
 def serving(folder: Path, *options: str, **environment: str):
     """Serve the page; yields its address, and looks at the end that nothing was left behind."""
-    command = [sys.executable, "app.py", "--port", str(free_port()), *options]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "GRADIO_TEMP_DIR": str(folder), **environment},
-    )  # fmt: skip
-    lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True)
-    address = None
-    for line in process.stderr:
-        lines.append(line)
-        if found := re.search(r"The page is at (\S+)", line):
-            address = found[1]
-            break
-    assert address, "".join(lines)
-    reader.start()
-    try:
-        yield address
-    finally:
-        process.terminate()
-        process.wait(30)
+    port = ("--port", str(free_port()))
+    with page_server(*port, *options, GRADIO_TEMP_DIR=str(folder), **environment) as page:
+        yield page.address
     assert not list(folder.iterdir()), "uploads were left behind"
     # Gradio prints a traceback for who asks for a file that is not theirs; nothing else has one.
-    failures = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
-    assert all("InvalidPathError" in line for line in failures), "".join(lines)
+    failures = [
+        line for line in page.told if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)
+    ]
+    assert all("InvalidPathError" in line for line in failures), "".join(page.told)
 
 
 def free_port() -> int:
