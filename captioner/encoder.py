@@ -572,6 +572,12 @@ TIMM_OURS = (
 )  # fmt: skip
 
 
+def has_weights(library: str, name: str) -> bool:
+    """Whether a name brings pretrained weights, or stands for an architecture alone. Raises
+    ModelError for a name that timm does not know."""
+    return library == "transformers" or (library == "timm" and _timm_source(name).fetch is not None)
+
+
 def _timm_source(name: str) -> _TimmSource:
     import timm
 

@@ -74,6 +74,31 @@ def test_the_loop_learns_the_squares(squares, tmp_path):
         assert colour in model.caption(squares / f"{i}.png").text
 
 
+def test_a_decoder_on_a_frozen_encoder_from_a_folder(squares, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    size = {"image_size": 64, "patch_size": 16, "hidden_size": 32, "intermediate_size": 64}
+    config = transformers.ViTConfig(**size, num_hidden_layers=1, num_attention_heads=2)
+    transformers.ViTModel(config).save_pretrained(tmp_path / "vit")
+    transformers.ViTImageProcessor(size=64).save_pretrained(tmp_path / "vit")
+    changes = {
+        "encoder": str(tmp_path / "vit"), "encoder_library": "transformers",
+        "encoder_weights": "pretrained", "trunk_stages": 0, "text_steps": 0, "epochs": 1,
+    }  # fmt: skip
+    run = trainer(squares, tmp_path / "run", **changes, encoder_blocks=0)
+    before = {k: v.clone() for k, v in run.model.encoder.state_dict().items()}
+    run.run()
+    assert all(torch.equal(v, before[k]) for k, v in run.model.encoder.state_dict().items())
+    with pytest.raises(DataError, match=r"encoder_blocks = 0; or take features"):
+        trainer(squares, tmp_path / "other", **changes)
+
+
+@pytest.mark.parametrize(("library", "name"), [("torchvision", "resnet18"), ("timm", "resnet18")])
+def test_an_encoder_without_weights_is_not_called_pretrained(squares, tmp_path, library, name):
+    changes = {"encoder": name, "encoder_library": library, "encoder_weights": "pretrained"}
+    with pytest.raises(DataError, match="no pretrained weights"):
+        trainer(squares, tmp_path, **changes)
+
+
 def test_a_broken_run_resumes_to_the_same_bits(squares, tmp_path, monkeypatch):
     whole = trainer(squares, tmp_path / "whole")
     whole.run()

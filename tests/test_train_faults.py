@@ -131,8 +131,11 @@ def test_rewards_want_the_end_and_advantages_sum_to_nothing(squares, tmp_path): 
     critic = SelfCritic(run.model, run.recipe, run.examples)
     row = run.tokenizer.encode(run.examples[0].captions[0])
     endless = (row * 20)[: run.recipe.max_tokens]
-    whole, cut = critic.rewards([row, endless], np.array([0, 0]))
+    whole, cut = critic.rewards([row, endless], np.array([0, 0]), np.array([False, False]))
     assert whole > 1 > cut
+    left = run.tokenizer.encode(run.examples[0].captions[1])  # "... on the left"
+    seen, mirrored = critic.rewards([left, left], np.array([0, 0]), np.array([False, True]))
+    assert seen > mirrored > 0
     run.model.eval()
     features = torch.randn(3, *run.model.encoder.grid, run.model.encoder.width).flatten(1, 2)
     memory = run.model.memory_of(features)

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from captioner.decoder import DecoderConfig
-from captioner.encoder import EncoderConfig, fold_batch_norm
+from captioner.encoder import EncoderConfig, fold_batch_norm, has_weights
 from captioner.errors import DataError
 from captioner.generation import Search
 from captioner.model import CaptionModel, ModelConfig
@@ -52,6 +52,12 @@ def build_model(recipe: Recipe, tokenizer: CaptionTokenizer) -> CaptionModel:
 
 def _encoder_config(r: Recipe) -> EncoderConfig:
     if r.encoder_weights == "pretrained":
+        if not has_weights(r.encoder_library, r.encoder):
+            raise DataError(
+                f"{r.encoder!r} of {r.encoder_library} has no pretrained weights that can be read: "
+                "docs/encoders.md has the names that have. encoder_weights=none begins from "
+                "random ones."
+            )
         return EncoderConfig.for_backbone(
             r.encoder_library, r.encoder, r.size or None, frozen_stages=r.trunk_stages
         )

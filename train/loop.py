@@ -279,7 +279,10 @@ class Trainer:
         assert self.critic is not None and piece.seen is not None
         with torch.no_grad(), gathered(self.learner), self.learner.autocast():
             memory = self.model.memory_of(self.learner.features(piece.seen))
-            draw = self.critic.draw(memory, piece.photos, (self.recipe.seed, 11, step))
+            pairs = zip(piece.views.tolist(), piece.photos.tolist(), strict=True)
+            mirrored = [self.feed.flipped(view, photo) for view, photo in pairs]
+            seed = (self.recipe.seed, 11, step)
+            draw = self.critic.draw(memory, piece.photos, seed, mirrored)
         self.rewards.append(draw.reward)
         self.reward_seconds += draw.seconds
         weights = draw.advantage.to(self.device)

@@ -15,6 +15,7 @@ from captioner.metrics.bleu import bleu_from, bleu_statistics
 from captioner.model import CaptionModel
 from captioner.tokenizer import clean_caption
 
+from .augment import swap_sides
 from .data import Example
 from .recipe import Recipe
 
@@ -40,7 +41,7 @@ class SelfCritic:
 
     The reward is CIDEr-D against the photo's references, with the document frequencies of the
     training references, plus `scst_bleu` times BLEU-4. The end token is a word of captions and
-    references, so that a caption without its end loses reward (SacreEOS, Hu et al. 2022). The
+    references, so that a caption without its end loses reward (SacreEOS, Hu et al. 2023). The
     baseline is the mean reward of the photo's other draws (Luo 2020), or the greedy caption's.
     """
 
@@ -57,9 +58,16 @@ class SelfCritic:
         baseline = {"mean": f"average[nspi{r.scst_samples}]", "greedy": "greedy[nspi1]"}
         return f"STANDARD_w/Init+Cider-D[n4,s6.0]{bleu}+{baseline[r.scst_baseline]}+1.0.0"
 
-    def draw(self, memory: list[KeyValue], photos: np.ndarray, seed: tuple[int, ...]) -> Draw:
-        """Captions for the photos (B,) whose memory this is. The model must be in evaluation mode:
-        what is drawn must come from the policy whose gradient is taken."""
+    def draw(
+        self,
+        memory: list[KeyValue],
+        photos: np.ndarray,
+        seed: tuple[int, ...],
+        mirrored: Sequence[bool] | None = None,
+    ) -> Draw:
+        """Captions for the photos (B,) whose memory this is; `mirrored` says which are seen so.
+        The model must be in evaluation mode: what is drawn must come from the policy whose
+        gradient is taken."""
         r = self.recipe
         settings = Search(sample=True, returned=r.scst_samples, max_length=r.max_tokens)
         # A seed for each photo: draws that were alike across the batch would add up their noise.
@@ -72,18 +80,25 @@ class SelfCritic:
             greedy = [list(hypotheses[0].ids) for hypotheses in best]
         began = time.monotonic()
         owner = np.repeat(photos, r.scst_samples)
-        rewards = torch.tensor(self.rewards(rows, owner), dtype=torch.float32)
+        sides = np.zeros(len(photos), bool) if mirrored is None else np.asarray(mirrored, bool)
+        scores = self.rewards(rows, owner, np.repeat(sides, r.scst_samples))
+        rewards = torch.tensor(scores, dtype=torch.float32)
         grouped = rewards.view(len(photos), r.scst_samples)
         if greedy:
-            baseline = torch.tensor(self.rewards(greedy, photos), dtype=torch.float32).unsqueeze(1)
+            scores = self.rewards(greedy, photos, sides)
+            baseline = torch.tensor(scores, dtype=torch.float32).unsqueeze(1)
         else:
             baseline = (grouped.sum(1, keepdim=True) - grouped) / (r.scst_samples - 1)
         advantage = (grouped - baseline).flatten()
         return Draw(rows, advantage, float(rewards.mean()), time.monotonic() - began)
 
-    def rewards(self, rows: Sequence[Sequence[int]], owner: np.ndarray) -> np.ndarray:
-        """The reward of each row of tokens, for photo `owner` of each."""
+    def rewards(
+        self, rows: Sequence[Sequence[int]], owner: np.ndarray, mirrored: np.ndarray
+    ) -> np.ndarray:
+        """The reward of each row of tokens, for photo `owner` of each. Of a mirrored photo left is
+        right to the references."""
         texts = [self.model.tokenizer.decode(row) for row in rows]
+        texts = [swap_sides(t) if m else t for t, m in zip(texts, mirrored, strict=True)]
         # At the greatest length the end is forced upon a caption: it has not come to it by itself.
         ended = [len(row) < self.recipe.max_tokens for row in rows]
         candidates = self.cider.candidates(texts, owner, ended)

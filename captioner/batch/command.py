@@ -231,6 +231,13 @@ def caption(
         raise PhotoError(_nothing(named, tally.passed))
     if records and output and kind in TABLES:
         write_table(kind, read_records(records), output)
+    if not quiet and tally.before and (write_metadata or heatmaps):
+        what = "were not written into" if write_metadata else "have no new sheet"
+        typer.echo(
+            f"Note: {tally.before} photos that had their caption before {what}; "
+            "give no -o, or a new one, to do all.",
+            err=True,
+        )
     if not quiet and (tally.seen > 1 or records):
         said = str(records.with_suffix(".errors.jsonl")) if records else ""
         typer.echo(tally.summary(said), err=True)
