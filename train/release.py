@@ -14,6 +14,8 @@ import re
 import sys
 from pathlib import Path
 
+import torch
+
 from captioner.captioner import BUILTIN
 from captioner.errors import CaptionerError, DataError
 from captioner.model import CaptionModel
@@ -31,11 +33,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trained-on", required=True)
     parser.add_argument("--scores", nargs=2, action="append", default=[], metavar=("DATA", "FILE"))
     parser.add_argument("--card", type=Path, required=True)
+    parser.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T",
+        help="divide the logits by T: self-critical training leaves a model surer than it is right",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=BUILTIN)
     options = parser.parse_args(arguments)
     try:
         scores = {data: _scores(Path(file)) for data, file in options.scores}
+        if not options.temperature > 0:
+            raise DataError("--temperature must be above 0.")
         model = CaptionModel.load(options.model)
+        temper(model, options.temperature)
         about = {
             "name": options.name,
             "version": options.version,
@@ -48,6 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+@torch.no_grad()
+def temper(model: CaptionModel, temperature: float) -> None:
+    """Divide the model's logits by a temperature (Guo et al. 2017). They are linear in what the
+    last norm gives, so its weights can hold the division."""
+    for values in model.decoder.norm.parameters():
+        values.div_(temperature)
 
 
 def _scores(path: Path) -> dict[str, float]:

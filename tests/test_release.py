@@ -1,0 +1,31 @@
+"""Putting a trained model into the package."""
+
+import torch
+
+from captioner.model import CaptionModel
+from train.release import main
+
+
+def test_a_temperature_divides_the_logits(model, tmp_path, capsys):
+    model.save(tmp_path / "model")
+    card = tmp_path / "card.md"
+    card.write_text("A model.\n")
+    words = [str(tmp_path / "model"), "--name", "n", "--version", "2", "--trained-on", "squares",
+             "--card", str(card), "--out", str(tmp_path / "out")]  # fmt: skip
+    assert main([*words, "--temperature", "0"]) == 2 and "above 0" in capsys.readouterr().err
+    assert main([*words, "--temperature", "2"]) == 0
+    before, after = (CaptionModel.load(tmp_path / name) for name in ("model", "out"))
+    ids = torch.randint(5, len(before.tokenizer), (2, 7))
+    with torch.no_grad():
+        logits, tempered = (m.decoder(ids, None)[0] for m in (before, after))
+    torch.testing.assert_close(tempered, logits / 2)
+    assert after.config.about["version"] == "2" and (tmp_path / "out" / "MODEL_CARD.md").is_file()
+
+
+def test_a_card_that_asks_for_a_score_that_was_not_given_is_refused(model, tmp_path, capsys):
+    model.save(tmp_path / "model")
+    card = tmp_path / "card.md"
+    card.write_text("CIDEr-D {val/CIDEr-D}\n")
+    words = ["--name", "n", "--version", "1", "--trained-on", "x", "--card", str(card)]
+    assert main([str(tmp_path / "model"), *words, "--out", str(tmp_path / "out")]) == 2
+    assert "'val/CIDEr-D'" in capsys.readouterr().err
