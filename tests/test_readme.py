@@ -66,6 +66,8 @@ def test_a_command_runs(place, command):
         assert (place / written[1]).stat().st_size
     elif "--format txt" in command:
         assert len(list(place.glob("photos/*.txt"))) == 2
+    elif "--write-metadata" in command:
+        assert len(list(place.glob("photos/*_original"))) == 2
     elif ">" not in command:
         assert done.stdout.strip()
 
