@@ -212,21 +212,23 @@ def caption(
     start = _engine(engine, workers)
     locks = [lock(Path(p), f"captioning {p}") for p in named if inside and Path(p).is_dir()]
     told = "\nStopping when the batches in hand are done; again to stop now."
-    with stopping(lambda: typer.echo(told, err=True)) as stop:
-        try:
+    try:
+        with (
+            stopping(lambda: typer.echo(told, err=True)) as stop,
+            contextlib.ExitStack() as ending,
+        ):
+            for file in locks:
+                ending.callback(os.close, file)
+            ending.callback(outputs.close)
+            ending.callback(progress.close)
             if records:
                 outputs.journal = Journal(records, overwrite=overwrite, retry_failed=retry_failed)
             run_job(
                 find, task, outputs, start, tally, progress,
                 stop=stop, count=from_list != "-" and not _compressed(named),
             )  # fmt: skip
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        finally:
-            progress.close()
-            outputs.close()
-            for file in locks:
-                os.close(file)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
     if not tally.seen and not stop():
         raise PhotoError(_nothing(named, tally.passed))
     if records and output and kind in TABLES:
