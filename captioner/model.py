@@ -137,10 +137,14 @@ class CaptionModel(nn.Module):
         """uint8 pixels (B, S, S, 3) -> the photos' cross-attention keys and values, all layers."""
         return self.memory_of(self.encoder(pixels).features)
 
-    def memory_of(self, features: Tensor) -> list[KeyValue]:
-        """Patch features (B, N, C) -> cross-attention keys and values, all layers."""
+    def memory_of(self, features: Tensor, patches: Tensor | None = None) -> list[KeyValue]:
+        """Patch features (B, N, C) -> cross-attention keys and values, all layers; of each photo
+        only those of the `patches` (B, n) int64, where given (training hides some)."""
         dtype = self.projection.linear.weight.dtype
-        return self.decoder.photo_memory(self.projection(features.to(dtype)))
+        x = self.projection(features.to(dtype))
+        if patches is not None:
+            x = x.gather(1, patches.unsqueeze(2).expand(-1, -1, x.shape[2]))
+        return self.decoder.photo_memory(x)
 
     def write(
         self,

@@ -27,14 +27,35 @@ def test_cached_decoding_equals_uncached(decoder):
         torch.testing.assert_close(logits[:, 0], whole[:, t], atol=1e-5, rtol=1e-5)
 
 
-def test_fast_attention_equals_explicit(decoder):
-    memory = decoder.photo_memory(torch.randn(3, 9, 32))
+@pytest.mark.parametrize("learns", [True, False])
+def test_fast_attention_equals_explicit(decoder, learns):
+    """With gradients (on a CPU) attention goes another way than without."""
     ids = torch.randint(0, 50, (6, 7))  # two rows a photo
-    fast, _ = decoder(ids, memory)
-    explicit, weights = decoder.explain(ids, memory)
+    with torch.set_grad_enabled(learns):
+        memory = decoder.photo_memory(torch.randn(3, 9, 32))
+        fast, _ = decoder(ids, memory)
+        explicit, weights = decoder.explain(ids, memory)
     torch.testing.assert_close(explicit, fast, atol=1e-5, rtol=1e-5)
     assert weights.shape == (6, 3, 4, 7, 9)
     torch.testing.assert_close(weights.sum(-1), torch.ones(6, 3, 4, 7))
+
+
+def test_gradients_of_attention_are_those_of_the_fused_one(decoder, monkeypatch):
+    patches, ids = torch.randn(2, 9, 32), torch.randint(0, 50, (4, 7))
+
+    def gradients():
+        decoder.zero_grad()
+        decoder.hidden(ids, decoder.photo_memory(patches)).sin().sum().backward()
+        return {k: p.grad for k, p in decoder.named_parameters() if p.grad is not None}
+
+    plain = gradients()
+
+    def fused(q, k, v, causal):
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+    monkeypatch.setattr("captioner.decoder._attend", fused)
+    for name, gradient in gradients().items():
+        torch.testing.assert_close(plain[name], gradient, atol=1e-4, rtol=1e-4)
 
 
 def test_rows_of_a_photo_share_its_memory(decoder):

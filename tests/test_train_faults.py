@@ -17,6 +17,7 @@ from train import checkpoint
 from train.__main__ import main
 from train.loop import Stopped, Trainer
 from train.optim import Average
+from train.recipe import Recipe
 
 from .test_train import recipe, squares, trainer  # noqa: F401 (a fixture)
 
@@ -147,6 +148,21 @@ def test_rewards_want_the_end_and_advantages_sum_to_nothing(squares, tmp_path): 
     assert critic.signature() == (
         "STANDARD_w/Init+Cider-D[n4,s6.0]+0.5*BLEU[n4]+average[nspi5]+1.0.0"
     )
+
+
+def test_a_slip_of_language_costs_reward(squares, tmp_path):  # noqa: F811
+    from train.scst import SelfCritic
+
+    run = trainer(squares, tmp_path, **QUICK, scst_slips=0.25)
+    text = ["an elephant walks"] * 30
+    plain = SelfCritic(run.model, Recipe.build({**run.recipe.to_dict(), "scst_slips": 0}),
+                       run.examples, text)  # fmt: skip
+    strict = SelfCritic(run.model, run.recipe, run.examples, text)
+    rows = [run.tokenizer.encode(t) for t in ("a red square", "a elephant", "a red red square")]
+    owner, sides = np.zeros(3, int), np.zeros(3, bool)
+    lost = plain.rewards(rows, owner, sides) - strict.rewards(rows, owner, sides)
+    assert np.allclose(lost, [0, 0.25, 0.25])
+    assert "-0.25*slips+" in strict.signature() and "slips" not in plain.signature()
 
 
 def test_the_card_and_the_curves_are_written(squares, tmp_path):  # noqa: F811

@@ -5,6 +5,7 @@ import gzip
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from captioner.decoder import DecoderConfig
@@ -25,6 +26,8 @@ def build_model(recipe: Recipe, tokenizer: CaptionTokenizer) -> CaptionModel:
     search = Search(beams=r.beams, length_penalty=r.length_penalty, max_length=r.max_length)
     if r.model:
         model = CaptionModel.load(r.model)
+        if r.resize:
+            model = resized(model, r.resize)
         model.config = dataclasses.replace(model.config, search=search, weights=r.weights)
         for module in model.decoder.modules():
             if isinstance(module, nn.Dropout):
@@ -48,6 +51,28 @@ def build_model(recipe: Recipe, tokenizer: CaptionTokenizer) -> CaptionModel:
         }
         model.encoder.backbone.load_state_dict(weights)  # type: ignore[union-attr]
     return model
+
+
+@torch.no_grad()
+def resized(model: CaptionModel, size: int) -> CaptionModel:
+    """The model for photographs of size x size pixels: the same weights, and the places of the
+    patches interpolated to the new grid."""
+    encoder = dataclasses.replace(model.config.encoder, size=size)
+    made = CaptionModel(dataclasses.replace(model.config, encoder=encoder), model.tokenizer)
+    state = model.state_dict()
+    for name, length in zip(("row", "col"), made.grid, strict=True):
+        places = state[f"projection.{name}"]
+        state[f"projection.{name}"] = nn.functional.interpolate(
+            places.T.unsqueeze(0), size=length, mode="linear"
+        )[0].T
+    try:
+        made.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(
+            f"The encoder {encoder.name} cannot go on at another size: its weights depend on it. "
+            "Leave resize at 0."
+        ) from error
+    return made.eval().to(memory_format=torch.channels_last)
 
 
 def _encoder_config(r: Recipe) -> EncoderConfig:

@@ -38,7 +38,12 @@ class Learner(nn.Module):
         self.encoder_learns = False
 
     def forward(
-        self, seen: Tensor | None, inputs: Tensor, targets: Tensor, weights: Tensor | None = None
+        self,
+        seen: Tensor | None,
+        inputs: Tensor,
+        targets: Tensor,
+        weights: Tensor | None = None,
+        patches: Tensor | None = None,
     ) -> Tensor:
         """The loss of B photos and their R = B * K rows, summed over all tokens that count.
 
@@ -47,12 +52,13 @@ class Learner(nn.Module):
             inputs, targets: (R, T) int64, as `pad_rows` makes them.
             weights: (R,): then the loss is the negative log-probability of each token times its
                 row's weight, without label smoothing (the policy gradient of SCST).
+            patches: (B, n): the patches that are not hidden from the decoder; None for all.
         """
         memory = None
         if seen is not None:
             features = self.features(seen)
             with self.autocast():
-                memory = self.model.memory_of(features)
+                memory = self.model.memory_of(features, patches)
         places = targets != IGNORE
         with self.autocast():
             hidden = self.model.decoder.hidden(inputs, memory)
@@ -74,9 +80,9 @@ class Learner(nn.Module):
             if seen.dtype == torch.uint8:
                 with self.autocast():
                     return encoder.features(encoder.trunk(encoder.normalise(seen))).features
-            # The head of a convolutional encoder: on a CPU float32 is the quicker one here.
-            on_cpu = seen.device.type == "cpu"
-            with contextlib.nullcontext() if on_cpu else self.autocast():
+            # The head of a convolutional encoder: on a CPU its gradients are quicker in float32.
+            exact = seen.device.type == "cpu" and torch.is_grad_enabled()
+            with contextlib.nullcontext() if exact else self.autocast():
                 return encoder.features(seen).features
 
     def checkpoint_activations(self) -> None:

@@ -25,7 +25,7 @@ from captioner.signals import stopping
 from captioner.tokenizer import clean_caption
 
 from .augment import swap_sides
-from .build import all_lines, build_model, captions_of, tokenizer_of
+from .build import all_lines, build_model, captions_of, read_lines, tokenizer_of
 from .checkpoint import load_state, save_state
 from .data import Example
 from .features import FeatureCache
@@ -40,6 +40,7 @@ from .scst import SelfCritic
 from .validation import Validator
 
 STAGES = ("text", "captions", "polish", "scst")
+GROUPS = 4  # of photos with captions of like length
 
 
 @dataclasses.dataclass
@@ -61,6 +62,7 @@ class Term:
     inputs: Tensor
     targets: Tensor
     weights: Tensor | None = None
+    patches: Tensor | None = None
     factor: float = 1.0
 
     @property
@@ -194,7 +196,8 @@ class Trainer:
         if first >= total:
             return  # nothing to prepare for: the stage is skipped, or was ended before
         if stage == "scst":
-            self.critic = SelfCritic(self.model, self.recipe, self.examples)
+            lines = [line for path in self.text_files for line in read_lines(path)]
+            self.critic = SelfCritic(self.model, self.recipe, self.examples, lines)
         forward = self._forward(stage)
         began, waited, captions, losses = time.monotonic(), 0.0, 0.0, []
         self.reward_seconds = 0.0
@@ -258,7 +261,7 @@ class Trainer:
         total = 0.0
         for i, term in enumerate(terms):
             with self._sync(forward, i + 1 == len(terms)):
-                loss = forward(term.seen, term.inputs, term.targets, term.weights)
+                loss = forward(term.seen, term.inputs, term.targets, term.weights, term.patches)
                 loss = loss * (term.factor / max(1.0, mean[term.kind]))
                 # Processes average their gradients; what is wanted is the sum.
                 self.scaler.scale(loss * self.processes.world).backward()
@@ -274,11 +277,12 @@ class Trainer:
         return total, captions
 
     def _terms(self, stage: str, step: int, piece: Piece) -> list[Term]:
+        patches = self._patches(piece, step)
         if stage != "scst":
-            return [Term("xe", piece.seen, *self._pad(piece.rows))]
+            return self._grouped("xe", piece, piece.rows, patches)
         assert self.critic is not None and piece.seen is not None
         with torch.no_grad(), gathered(self.learner), self.learner.autocast():
-            memory = self.model.memory_of(self.learner.features(piece.seen))
+            memory = self.model.memory_of(self.learner.features(piece.seen), patches)
             pairs = zip(piece.views.tolist(), piece.photos.tolist(), strict=True)
             mirrored = [self.feed.flipped(view, photo) for view, photo in pairs]
             seed = (self.recipe.seed, 11, step)
@@ -286,10 +290,45 @@ class Trainer:
         self.rewards.append(draw.reward)
         self.reward_seconds += draw.seconds
         weights = draw.advantage.to(self.device)
-        terms = [Term("reward", piece.seen, *self._pad(draw.rows), weights)]
+        terms = self._grouped("reward", piece, draw.rows, patches, weights)
         if self.recipe.scst_xe:
-            inputs, targets = self._pad(piece.rows)
-            terms.append(Term("xe", piece.seen, inputs, targets, factor=self.recipe.scst_xe))
+            xe = self._grouped("xe", piece, piece.rows, patches)
+            terms += [dataclasses.replace(t, factor=self.recipe.scst_xe) for t in xe]
+        return terms
+
+    def _patches(self, piece: Piece, step: int) -> Tensor | None:
+        """The patches (n, kept) of a piece's photos that the decoder sees in this step."""
+        share = self.recipe.patch_dropout
+        if piece.seen is None or not share:
+            return None
+        count = math.prod(self.model.grid)
+        kept = max(1, round(count * (1 - share)))
+        orders = [np.random.default_rng((self.recipe.seed, 13, step, i)) for i in piece.photos]
+        chosen = np.stack([order.permutation(count)[:kept] for order in orders])
+        return torch.from_numpy(chosen).to(self.device)
+
+    def _grouped(
+        self, kind: str, piece: Piece, rows: list[list[int]], patches: Tensor | None,
+        weights: Tensor | None = None,
+    ) -> list[Term]:  # fmt: skip
+        """The terms of a piece. On a CPU one for each group of photos with captions of like length:
+        there padding costs as much as words. (On a GPU one large batch costs less.)"""
+        photos = len(piece.photos)
+        # As many on every process: FSDP wants that.
+        groups = self.recipe.batch_photos // (self.processes.world * self.recipe.accumulate)
+        groups = min(GROUPS, groups)
+        if piece.seen is None or self.device.type != "cpu" or groups < 2:
+            return [Term(kind, piece.seen, *self._pad(rows), weights, patches)]
+        each = len(rows) // photos  # of a photo
+        longest = [max(map(len, rows[i * each : (i + 1) * each])) for i in range(photos)]
+        terms = []
+        for some in np.array_split(np.argsort(longest, kind="stable"), groups):
+            at, lines = torch.from_numpy(some), (some[:, None] * each + np.arange(each)).ravel()
+            terms.append(Term(
+                kind, piece.seen[at], *self._pad([rows[i] for i in lines]),
+                None if weights is None else weights[torch.from_numpy(lines)],
+                None if patches is None else patches[at],
+            ))  # fmt: skip
         return terms
 
     def _pad(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:

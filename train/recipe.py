@@ -24,6 +24,8 @@ class Recipe:
     size: the photograph is squeezed to size x size pixels; 0 for what the encoder was trained at.
     vocab_size ... dropout: the decoder's.
     model: a folder of a trained model to begin from, in place of all the above but dropout.
+    resize: that model sees photographs squeezed to resize x resize pixels from now on; 0 for the
+        size that it has seen so far.
 
     The data:
     features: "cached" computes the trunk of the encoder once for each view and keeps it in files;
@@ -45,6 +47,9 @@ class Recipe:
     scst_baseline: "mean" of a photo's other samples, or the "greedy" caption.
     scst_bleu: weight of BLEU-4 in the reward. scst_xe: weight of cross-entropy beside the reward.
     warmup: steps of linear warm-up of text and captions; then the rate falls by a cosine to 5%.
+    scst_slips: what a slip of language takes off the reward (`train.slips`).
+    patch_dropout: the share of a photo's patches that is hidden from the decoder, in all stages but
+        text: others for every photo and step.
     max_tokens: longer captions are cut in cross-entropy, without an end token (a batch is as long
         as its longest caption, so the few long ones cost most of the time); the longest sample
         of scst.
@@ -77,6 +82,7 @@ class Recipe:
     positions: int = 64
     dropout: float = 0.15
     model: str = ""
+    resize: int = 0
     features: str = "cached"
     trunk_stages: int = 5
     views: int = 6
@@ -108,6 +114,8 @@ class Recipe:
     scst_baseline: str = "mean"
     scst_bleu: float = 0.0
     scst_xe: float = 0.0
+    scst_slips: float = 0.0
+    patch_dropout: float = 0.0
     max_tokens: int = 18
     patience: int = 0
     beams: int = 3
@@ -141,6 +149,8 @@ class Recipe:
                     "save_every", "say_every", "max_tokens", "text_batch"):  # fmt: skip
             if getattr(self, key) < 1:
                 raise DataError(f"{key} must be at least 1, not {getattr(self, key)}.")
+        if not 0 <= self.patch_dropout < 1:
+            raise DataError(f"patch_dropout must be 0 to below 1, not {self.patch_dropout}.")
         if self.scst_samples < 2 and self.scst_baseline == "mean":
             raise DataError('scst_samples must be at least 2 with scst_baseline "mean".')
 

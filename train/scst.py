@@ -18,6 +18,7 @@ from captioner.tokenizer import clean_caption
 from .augment import swap_sides
 from .data import Example
 from .recipe import Recipe
+from .slips import Slips
 
 END = "</s>"
 
@@ -40,23 +41,33 @@ class SelfCritic:
     """Draws captions and says by how much each is better than the baseline.
 
     The reward is CIDEr-D against the photo's references, with the document frequencies of the
-    training references, plus `scst_bleu` times BLEU-4. The end token is a word of captions and
-    references, so that a caption without its end loses reward (SacreEOS, Hu et al. 2023). The
+    training references, plus `scst_bleu` times BLEU-4, less `scst_slips` for every slip of language
+    (as the references and the captions of `text` show them). The end token is a word of captions
+    and references, so that a caption without its end loses reward (SacreEOS, Hu et al. 2023). The
     baseline is the mean reward of the photo's other draws (Luo 2020), or the greedy caption's.
     """
 
-    def __init__(self, model: CaptionModel, recipe: Recipe, examples: Sequence[Example]):
+    def __init__(
+        self,
+        model: CaptionModel,
+        recipe: Recipe,
+        examples: Sequence[Example],
+        text: Sequence[str] = (),
+    ):
         self.model = model
         self.recipe = recipe
         self.references = [[clean_caption(c) for c in e.captions] for e in examples]
         self.cider = CiderD(self.references, end_token=END)
+        known = [c for captions in self.references for c in captions]
+        self.slips = Slips([*known, *map(clean_caption, text)] if recipe.scst_slips else ())
 
     def signature(self) -> str:
         """The setting in the notation of SacreEOS."""
         r = self.recipe
         bleu = f"+{r.scst_bleu:g}*BLEU[n4]" if r.scst_bleu else ""
+        slips = f"-{r.scst_slips:g}*slips" if r.scst_slips else ""
         baseline = {"mean": f"average[nspi{r.scst_samples}]", "greedy": "greedy[nspi1]"}
-        return f"STANDARD_w/Init+Cider-D[n4,s6.0]{bleu}+{baseline[r.scst_baseline]}+1.0.0"
+        return f"STANDARD_w/Init+Cider-D[n4,s6.0]{bleu}{slips}+{baseline[r.scst_baseline]}+1.0.0"
 
     def draw(
         self,
@@ -106,4 +117,7 @@ class SelfCritic:
         if self.recipe.scst_bleu:
             statistics = bleu_statistics(self.cider.ngrams, candidates)
             found = found + self.recipe.scst_bleu * bleu_from(statistics)[:, 3]
+        if self.recipe.scst_slips:
+            slips = np.array([self.slips.count(text.split()) for text in texts])
+            found = found - self.recipe.scst_slips * slips
         return found
