@@ -11,8 +11,8 @@ KNOWN = 20  # occurrences of a word from which on its articles are judged
 # What a good caption may say twice.
 _SMALL = """
 a an the and or of in on at to with by from for into onto over under near next up down out off
-through behind beside between around across along against above below while as is are be has have it its his
-her their there that who which this one other another each some two three
+through behind beside between around across along against above below while as is are be has have
+it its his her their there that who which this one other another each some two three
 """
 SMALL = frozenset(_SMALL.split())
 
@@ -35,7 +35,7 @@ class Slips:
         nothing follows, or say a word of content twice."""
         wrong = sum(
             self.wrong_article(article, word)
-            for article, word in zip(words, [*words[1:], ""], strict=True)
+            for article, word in itertools.pairwise([*words, ""])
             if article in self.behind
         )
         content = [word for word in words if word not in SMALL]
