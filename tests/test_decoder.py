@@ -41,7 +41,8 @@ def test_fast_attention_equals_explicit(decoder, learns):
 
 
 def test_gradients_of_attention_are_those_of_the_fused_one(decoder, monkeypatch):
-    patches, ids = torch.randn(2, 9, 32), torch.randint(0, 50, (4, 7))
+    decoder.double()
+    patches, ids = torch.randn(2, 9, 32).double(), torch.randint(0, 50, (4, 7))
 
     def gradients():
         decoder.zero_grad()
@@ -55,7 +56,7 @@ def test_gradients_of_attention_are_those_of_the_fused_one(decoder, monkeypatch)
 
     monkeypatch.setattr("captioner.decoder._attend", fused)
     for name, gradient in gradients().items():
-        torch.testing.assert_close(plain[name], gradient, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(plain[name], gradient, atol=1e-9, rtol=1e-9)
 
 
 def test_rows_of_a_photo_share_its_memory(decoder):
