@@ -104,6 +104,20 @@ def test_a_fresh_decoder_on_a_trained_encoder(squares, tmp_path):  # noqa: F811
     assert CaptionModel.load(tmp_path / "half" / "best").config.decoder.width == 64
 
 
+def test_scst_begins_from_sharper_logits(squares, tmp_path):  # noqa: F811
+    changes = {"text_steps": 0, "epochs": 1, "scst_lr": 1e-9, "save_every": 1}
+    for name, temperature in (("plain", 1.0), ("sharp", 0.5)):
+        run = trainer(squares, tmp_path / name, **changes, scst_temperature=temperature)
+        run.run()
+        again = trainer(squares, tmp_path / name, **changes, scst_temperature=temperature)
+        again.run()  # finished: the division is not made a second time
+        assert torch.equal(run.model.decoder.norm.weight, again.model.decoder.norm.weight)
+    plain, sharp = (CaptionModel.load(tmp_path / n / "last") for n in ("plain", "sharp"))
+    ids = torch.randint(3, 100, (2, 5))
+    expected = plain.decoder(ids, None)[0] * 2
+    assert torch.allclose(sharp.decoder(ids, None)[0], expected, rtol=1e-2, atol=1e-2)
+
+
 def test_slips_are_learnt_from_what_people_write():
     written = ["an elephant walks", "a dog on a bed", "dogs run", "a uniform", "an hour"] * 60
     slips = Slips([*written, "a elephant", "a dogs"])

@@ -92,6 +92,14 @@ def blend(model: CaptionModel, backbone: nn.Module, share: float) -> None:
             own.lerp_(first[name], 1 - share)
 
 
+@torch.no_grad()
+def temper(model: CaptionModel, temperature: float) -> None:
+    """Divide the model's logits by a temperature (Guo et al. 2017). They are linear in what the
+    last norm gives, so its weights can hold the division."""
+    for values in model.decoder.norm.parameters():
+        values.div_(temperature)
+
+
 def _decoder_config(r: Recipe, tokenizer: CaptionTokenizer) -> DecoderConfig:
     return DecoderConfig(
         vocab_size=len(tokenizer), width=r.width, layers=r.layers, heads=r.heads,

@@ -25,7 +25,7 @@ from captioner.signals import stopping
 from captioner.tokenizer import clean_caption
 
 from .augment import swap_sides
-from .build import all_lines, build_model, captions_of, read_lines, tokenizer_of
+from .build import all_lines, build_model, captions_of, read_lines, temper, tokenizer_of
 from .checkpoint import load_state, save_state
 from .data import Example
 from .features import FeatureCache
@@ -186,6 +186,9 @@ class Trainer:
                     self.progress |= {"stage": number, "step": 0, "since_best": 0}
                     # A stage begins from the average of the stage before it.
                     self.model.load_state_dict(self.average.values)
+                    if stage == "scst" and self._steps(stage)[0]:
+                        temper(self.model, self.recipe.scst_temperature)
+                        self.average = Average(self.model, self.recipe.ema)
             self._run_stage(stage, optimizer)
         self.model.load_state_dict(self.average.values)
         self.report.say(f"done: the model is {self.folder / 'best'}")

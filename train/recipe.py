@@ -48,6 +48,8 @@ class Recipe:
     polish_epochs, polish_lr: polish, the encoder learning from its beginning.
     scst_epochs, scst_lr, scst_samples: scst; scst_encoder_lr trains the encoder too, where not 0,
         and with a scst_lr of 0 the encoder alone.
+    scst_temperature: the logits are divided by it as scst begins. Label smoothing leaves some
+        probability on every token, so that most captions drawn at 1 have a word of nonsense.
     scst_baseline: "mean" of a photo's other samples, or the "greedy" caption.
     scst_bleu: weight of BLEU-4 in the reward. scst_xe: weight of cross-entropy beside the reward.
     warmup: steps of linear warm-up of text and captions; then the rate falls by a cosine to 5%.
@@ -117,6 +119,7 @@ class Recipe:
     scst_lr: float = 3e-5
     scst_encoder_lr: float = 0.0
     scst_samples: int = 5
+    scst_temperature: float = 1.0
     scst_baseline: str = "mean"
     scst_bleu: float = 0.0
     scst_xe: float = 0.0
@@ -155,6 +158,8 @@ class Recipe:
                     "save_every", "say_every", "max_tokens", "text_batch"):  # fmt: skip
             if getattr(self, key) < 1:
                 raise DataError(f"{key} must be at least 1, not {getattr(self, key)}.")
+        if not self.scst_temperature > 0:
+            raise DataError(f"scst_temperature must be above 0, not {self.scst_temperature}.")
         if not 0 <= self.encoder_blend <= 1:
             raise DataError(f"encoder_blend must be 0 to 1, not {self.encoder_blend}.")
         if not 0 <= self.patch_dropout < 1:

@@ -14,11 +14,11 @@ import re
 import sys
 from pathlib import Path
 
-import torch
-
 from captioner.captioner import BUILTIN
 from captioner.errors import CaptionerError, DataError
 from captioner.model import CaptionModel
+
+from .build import temper
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,14 +57,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-@torch.no_grad()
-def temper(model: CaptionModel, temperature: float) -> None:
-    """Divide the model's logits by a temperature (Guo et al. 2017). They are linear in what the
-    last norm gives, so its weights can hold the division."""
-    for values in model.decoder.norm.parameters():
-        values.div_(temperature)
 
 
 def _scores(path: Path) -> dict[str, float]:
