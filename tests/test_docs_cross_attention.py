@@ -52,10 +52,10 @@ def test_the_formula_snippet_holds():
 def test_the_figures_are_those_of_the_shipped_sizes():
     config = DecoderConfig()
     assert (config.width, config.layers, config.heads) == (384, 3, 6)
-    numbers = cost.memory_numbers(config, 1, 81)
-    weights = cost.weight_numbers(config, 1, 16, 81)
-    million = cost.memory_operations(config, 1, 81) / 1e6
-    attention = cost.attention_operations(config, 1, 16, 81)
+    numbers = cost.memory_numbers(config, 1, 100)
+    weights = cost.weight_numbers(config, 1, 16, 100)
+    million = cost.memory_operations(config, 1, 100) / 1e6
+    attention = cost.attention_operations(config, 1, 16, 100)
     projections = cost.attention_operations(config, 1, 16, 0)
     for figure in (
         f"= {numbers:,} numbers ({numbers * 4 / 1024:.0f} KiB",
