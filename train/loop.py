@@ -25,7 +25,7 @@ from captioner.signals import stopping
 from captioner.tokenizer import clean_caption
 
 from .augment import swap_sides
-from .build import all_lines, build_model, captions_of, read_lines, temper, tokenizer_of
+from .build import all_lines, build_model, captions_of, temper, tokenizer_of
 from .checkpoint import load_state, save_state
 from .data import Example
 from .features import FeatureCache
@@ -199,7 +199,8 @@ class Trainer:
         if first >= total:
             return  # nothing to prepare for: the stage is skipped, or was ended before
         if stage == "scst":
-            lines = [line for path in self.text_files for line in read_lines(path)]
+            slips = self.recipe.scst_slips
+            lines = all_lines(self.examples, self.text_files) if slips else []
             self.critic = SelfCritic(self.model, self.recipe, self.examples, lines)
         forward = self._forward(stage)
         began, waited, captions, losses = time.monotonic(), 0.0, 0.0, []

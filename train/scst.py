@@ -42,7 +42,7 @@ class SelfCritic:
 
     The reward is CIDEr-D against the photo's references, with the document frequencies of the
     training references, plus `scst_bleu` times BLEU-4, less `scst_slips` for every slip of language
-    (as the references and the captions of `text` show them). The end token is a word of captions
+    (as the captions of `text` show them). The end token is a word of captions
     and references, so that a caption without its end loses reward (SacreEOS, Hu et al. 2023). The
     baseline is the mean reward of the photo's other draws (Luo 2020), or the greedy caption's.
     """
@@ -58,8 +58,7 @@ class SelfCritic:
         self.recipe = recipe
         self.references = [[clean_caption(c) for c in e.captions] for e in examples]
         self.cider = CiderD(self.references, end_token=END)
-        known = [c for captions in self.references for c in captions]
-        self.slips = Slips([*known, *map(clean_caption, text)] if recipe.scst_slips else ())
+        self.slips = Slips(map(clean_caption, text))
 
     def signature(self) -> str:
         """The setting in the notation of SacreEOS."""
