@@ -9,6 +9,7 @@ import torch
 
 from captioner.encoder import EncoderConfig, build_encoder
 from captioner.model import CaptionModel
+from train.augment import cropped
 from train.build import resized
 from train.data import load_examples
 from train.loop import Trainer
@@ -64,6 +65,26 @@ def test_other_patches_are_hidden_for_every_photo_and_step(squares, tmp_path):  
         index = kept[:, None, :, None].expand_as(some[0])
         assert torch.allclose(some[0], whole[0].gather(2, index), atol=1e-5)
     run.run()  # and a whole run, self-critical steps included
+
+
+def test_cached_features_are_cropped_anew_in_every_step(squares, tmp_path):  # noqa: F811
+    x, y = torch.meshgrid(torch.linspace(-1, 1, 41), torch.linspace(-1, 1, 41), indexing="xy")
+    maps = torch.stack([x, y]).expand(300, 2, 41, 41)
+    found = cropped(maps, [np.random.default_rng(i) for i in range(300)], 0.5)
+    # A window of a slope is a slope: its sides and its place can be read from it.
+    inner = found[:, :, 1:-1, 1:-1]
+    wide, high = inner[:, 0].diff(dim=2), inner[:, 1].diff(dim=1)
+    for steps in (wide, high):
+        assert (steps - steps.mean((1, 2), keepdim=True)).abs().max() < 1e-4
+    areas = wide.mean((1, 2)) * high.mean((1, 2)) * 20**2
+    assert 0.49 < areas.min() < 0.55 and 0.9 < areas.max() < 1.01
+    assert found.min() >= -1 and found.max() <= 1 and found[:, 0].mean((1, 2)).std() > 0.05
+
+    run = trainer(squares, tmp_path, feature_crop=0.5)
+    seen = [next(run._pieces("captions", step, step + 1, 2))[0].seen for step in (0, 0, 1)]
+    assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
+    whole = next(trainer(squares, tmp_path)._pieces("captions", 0, 1, 2))[0].seen
+    assert seen[0].shape == whole.shape and not torch.equal(seen[0], whole)
 
 
 def test_a_model_goes_on_at_another_size(squares, tmp_path):  # noqa: F811

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from captioner.errors import DataError, PhotoError
@@ -33,6 +34,23 @@ def swap_sides(caption: str) -> str:
         return other.capitalize() if word[0].isupper() else other
 
     return re.sub(r"\b(left|right)\b", swap, caption, flags=re.IGNORECASE)
+
+
+def cropped(maps: Tensor, orders: Sequence[np.random.Generator], smallest: float) -> Tensor:
+    """Feature maps (n, C, h, w), each cropped at random to a share of its area in [smallest, 1]
+    and brought back to its size: what a random resized crop of the photograph gives a
+    convolutional trunk, nearly, and for nothing."""
+    boxes = []
+    for order in orders:
+        area, ratio = order.uniform(smallest, 1), np.exp(order.uniform(-0.28, 0.28))
+        sides = np.minimum(1, np.sqrt([area * ratio, area / ratio]))  # width, height
+        centre = order.uniform(-1, 1, 2) * (1 - sides)
+        (width, height), (x, y) = sides, centre
+        boxes.append([[width, 0, x], [0, height, y]])
+    theta = torch.tensor(boxes, dtype=maps.dtype, device=maps.device)
+    grid = nn.functional.affine_grid(theta, list(maps.shape), align_corners=False)
+    found = nn.functional.grid_sample(maps, grid, padding_mode="border", align_corners=False)
+    return found.contiguous(memory_format=torch.channels_last)
 
 
 class Views(torch.utils.data.Dataset):

@@ -44,6 +44,7 @@ class Learner(nn.Module):
         targets: Tensor,
         weights: Tensor | None = None,
         patches: Tensor | None = None,
+        teacher: Tensor | None = None,
     ) -> Tensor:
         """The loss of B photos and their R = B * K rows, summed over all tokens that count.
 
@@ -53,23 +54,33 @@ class Learner(nn.Module):
             weights: (R,): then the loss is the negative log-probability of each token times its
                 row's weight, without label smoothing (the policy gradient of SCST).
             patches: (B, n): the patches that are not hidden from the decoder; None for all.
+            teacher: log-probabilities (places that count, V): then the loss is the divergence from
+                them.
         """
-        memory = None
-        if seen is not None:
-            features = self.features(seen)
-            with self.autocast():
-                memory = self.model.memory_of(features, patches)
         places = targets != IGNORE
-        with self.autocast():
-            hidden = self.model.decoder.hidden(inputs, memory)
-            # Only the places that count meet the vocabulary.
-            logits = F.linear(hidden[places], self.model.decoder.embed.weight).float()
+        logits = self.logits(seen, inputs, places, patches)
+        if teacher is not None:
+            return F.kl_div(logits.log_softmax(1), teacher, reduction="sum", log_target=True)
         if weights is None:
             return F.cross_entropy(
                 logits, targets[places], label_smoothing=self.label_smoothing, reduction="sum"
             )
         surprise = F.cross_entropy(logits, targets[places], reduction="none")
         return (weights.unsqueeze(1).expand(targets.shape)[places] * surprise).sum()
+
+    def logits(
+        self, seen: Tensor | None, inputs: Tensor, places: Tensor, patches: Tensor | None = None
+    ) -> Tensor:
+        """Logits (places, V) float32 of the next token, at the `places` (R, T) that count: only
+        they meet the vocabulary."""
+        memory = None
+        if seen is not None:
+            features = self.features(seen)
+            with self.autocast():
+                memory = self.model.memory_of(features, patches)
+        with self.autocast():
+            hidden = self.model.decoder.hidden(inputs, memory)
+            return F.linear(hidden[places], self.model.decoder.embed.weight).float()
 
     def features(self, seen: Tensor) -> Tensor:
         """Pixels, uint8 (B, S, S, 3), or the trunk's output (B, C, h, w) -> features (B, N, C)."""

@@ -1,4 +1,5 @@
-"""The training loop: language model, cross-entropy, self-critical; progress, validation, resume.
+"""The training loop: language model, cross-entropy, self-critical, distillation; progress,
+validation, resume.
 
 A step's batch is the same photographs, views and captions whatever the number of processes, loader
 workers and parts it is taken in: all of it follows from the seed and the step. So a resumed run
@@ -19,15 +20,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captioner.decoder import KeyValue
 from captioner.errors import DataError
 from captioner.machine import choose_device
 from captioner.signals import stopping
 from captioner.tokenizer import clean_caption
 
-from .augment import swap_sides
+from .augment import cropped, swap_sides
 from .build import all_lines, build_model, captions_of, temper, tokenizer_of
 from .checkpoint import load_state, save_state
 from .data import Example
+from .distil import Teachers, cut_and_mixed
 from .features import FeatureCache
 from .feed import CachedFeed, Feed, LiveFeed, Part
 from .learner import IGNORE, Learner, pad_rows, train_dtype
@@ -36,10 +39,11 @@ from .processes import Processes, gathered, shard, wrap
 from .recipe import Recipe
 from .report import Reporter, clock, model_card
 from .samples import write_samples
-from .scst import SelfCritic
+from .scst import SelfCritic, draws
 from .validation import Validator
 
-STAGES = ("text", "captions", "polish", "scst")
+STAGES = ("text", "captions", "polish", "scst", "distil")
+DRAWN = ("scst", "distil")  # train on captions that the model draws
 GROUPS = 4  # of photos with captions of like length
 
 
@@ -63,6 +67,7 @@ class Term:
     targets: Tensor
     weights: Tensor | None = None
     patches: Tensor | None = None
+    teacher: Tensor | None = None
     factor: float = 1.0
 
     @property
@@ -150,6 +155,7 @@ class Trainer:
         if self.processes.world > 1:
             torch.manual_seed(recipe.seed + 1000 * self.processes.rank)
         self.critic: SelfCritic | None = None
+        self.teachers: Teachers | None = None
         self.rewards: list[float] = []
         self.reward_seconds = 0.0
         self.asked: Callable[[], bool] = lambda: False
@@ -202,6 +208,8 @@ class Trainer:
             slips = self.recipe.scst_slips
             lines = all_lines(self.examples, self.text_files) if slips else []
             self.critic = SelfCritic(self.model, self.recipe, self.examples, lines)
+        if stage == "distil":
+            self.teachers = Teachers(self.recipe.teachers, self.learner)
         forward = self._forward(stage)
         began, waited, captions, losses = time.monotonic(), 0.0, 0.0, []
         self.reward_seconds = 0.0
@@ -265,7 +273,9 @@ class Trainer:
         total = 0.0
         for i, term in enumerate(terms):
             with self._sync(forward, i + 1 == len(terms)):
-                loss = forward(term.seen, term.inputs, term.targets, term.weights, term.patches)
+                loss = forward(
+                    term.seen, term.inputs, term.targets, term.weights, term.patches, term.teacher
+                )
                 loss = loss * (term.factor / max(1.0, mean[term.kind]))
                 # Processes average their gradients; what is wanted is the sum.
                 self.scaler.scale(loss * self.processes.world).backward()
@@ -282,15 +292,15 @@ class Trainer:
 
     def _terms(self, stage: str, step: int, piece: Piece) -> list[Term]:
         patches = self._patches(piece, step)
+        if stage == "distil":
+            return self._distilled(step, piece, patches)
         if stage != "scst":
             return self._grouped("xe", piece, piece.rows, patches)
         assert self.critic is not None and piece.seen is not None
-        with torch.no_grad(), gathered(self.learner), self.learner.autocast():
-            memory = self.model.memory_of(self.learner.features(piece.seen), patches)
-            pairs = zip(piece.views.tolist(), piece.photos.tolist(), strict=True)
-            mirrored = [self.feed.flipped(view, photo) for view, photo in pairs]
-            seed = (self.recipe.seed, 11, step)
-            draw = self.critic.draw(memory, piece.photos, seed, mirrored)
+        pairs = zip(piece.views.tolist(), piece.photos.tolist(), strict=True)
+        mirrored = [self.feed.flipped(view, photo) for view, photo in pairs]
+        with self._drawing(piece, patches) as memory:
+            draw = self.critic.draw(memory, piece.photos, (self.recipe.seed, 11, step), mirrored)
         self.rewards.append(draw.reward)
         self.reward_seconds += draw.seconds
         weights = draw.advantage.to(self.device)
@@ -299,6 +309,31 @@ class Trainer:
             xe = self._grouped("xe", piece, piece.rows, patches)
             terms += [dataclasses.replace(t, factor=self.recipe.scst_xe) for t in xe]
         return terms
+
+    def _distilled(self, step: int, piece: Piece, patches: Tensor | None) -> list[Term]:
+        """The student's own draws, and what the teachers would say at each of their places."""
+        assert self.teachers is not None and piece.seen is not None
+        r = self.recipe
+        if piece.seen.dtype != torch.uint8:
+            order = np.random.default_rng((r.seed, 19, step, int(piece.photos[0])))
+            piece = dataclasses.replace(piece, seen=cut_and_mixed(piece.seen, r.distil_mix, order))
+        with self._drawing(piece, patches) as memory:
+            rows = draws(
+                self.model, memory, piece.photos, (r.seed, 23, step), samples=r.distil_samples,
+                longest=r.max_tokens,
+            )  # fmt: skip
+        terms = self._grouped("distil", piece, rows, patches)
+        for term in terms:
+            assert term.seen is not None
+            term.teacher = self.teachers(term.seen, term.inputs, term.targets)
+        return terms
+
+    @contextlib.contextmanager
+    def _drawing(self, piece: Piece, patches: Tensor | None) -> Iterator[list[KeyValue]]:
+        """What the decoder attends to, to draw captions from."""
+        assert piece.seen is not None
+        with torch.no_grad(), gathered(self.learner), self.learner.autocast():
+            yield self.model.memory_of(self.learner.features(piece.seen), patches)
 
     def _patches(self, piece: Piece, step: int) -> Tensor | None:
         """The patches (n, kept) of a piece's photos that the decoder sees in this step."""
@@ -348,7 +383,10 @@ class Trainer:
         per_epoch = max(1, len(self.examples) // r.batch_photos)
         if stage == "text":
             return (r.text_steps if self.text_files else 0), max(1, r.text_steps)
-        epochs = {"captions": r.epochs, "polish": r.polish_epochs, "scst": r.scst_epochs}
+        epochs = {
+            "captions": r.epochs, "polish": r.polish_epochs, "scst": r.scst_epochs,
+            "distil": r.distil_epochs,
+        }  # fmt: skip
         return epochs[stage] * per_epoch, per_epoch
 
     def _encoder_begins(self, stage: str, per_epoch: int) -> float:
@@ -358,11 +396,13 @@ class Trainer:
         begins = {"captions": self.recipe.unfreeze_epoch * per_epoch, "polish": 0}
         if self.recipe.scst_encoder_lr:
             begins["scst"] = 0
+        if self.recipe.distil_encoder_lr:
+            begins["distil"] = 0
         return begins.get(stage, math.inf)
 
     def _mode(self, stage: str, encoder_learns: bool) -> None:
-        # Without dropout in scst: the samples must be those of the policy whose gradient is taken.
-        self.model.train(stage != "scst")
+        # Without dropout: the draws must be those of the policy whose gradient is taken.
+        self.model.train(stage not in DRAWN)
         # Its norms keep the statistics they came with. (transformers checkpoints only in training.)
         self.model.encoder.train(self.recipe.checkpointing and encoder_learns)
         self.learner.encoder_learns = encoder_learns
@@ -374,10 +414,14 @@ class Trainer:
         self, optimizer: torch.optim.Optimizer, stage: str, step: int, total: int, begins: float
     ) -> None:
         r = self.recipe
-        rates = {"text": r.text_lr, "captions": r.lr, "polish": r.polish_lr, "scst": r.scst_lr}
+        rates = {
+            "text": r.text_lr, "captions": r.lr, "polish": r.polish_lr, "scst": r.scst_lr,
+            "distil": r.distil_lr,
+        }  # fmt: skip
+        encoder_rates = {"scst": r.scst_encoder_lr, "distil": r.distil_encoder_lr}
         set_rates(
             optimizer, step, total, rate=rates[stage],
-            encoder_rate=r.scst_encoder_lr if stage == "scst" else r.encoder_lr,
+            encoder_rate=encoder_rates.get(stage, r.encoder_lr),
             encoder_begins=begins, warmup=r.warmup if stage in ("text", "captions") else 20,
         )  # fmt: skip
 
@@ -427,6 +471,11 @@ class Trainer:
             for photos, views in self._parts(stage, step, per_epoch):
                 rows = self._captions(photos, views, step)
                 x = next(seen).to(self.device, non_blocking=True)
+                if self.recipe.feature_crop < 1:
+                    orders = [
+                        np.random.default_rng((self.recipe.seed, 17, step, i)) for i in photos
+                    ]
+                    x = cropped(x, orders, self.recipe.feature_crop)
                 pieces.append(Piece(photos, views, x, rows))
             yield pieces
 

@@ -12,9 +12,10 @@ RECIPES = Path(__file__).parent / "recipes"
 
 @dataclass
 class Recipe:
-    """The run has four stages: text (the decoder alone, as a language model), captions
-    (cross-entropy), polish (the same again, as the learning rate falls a second time), and scst
-    (self-critical, on CIDEr-D). A stage of 0 epochs or steps is skipped.
+    """The run has five stages: text (the decoder alone, as a language model), captions
+    (cross-entropy), polish (the same again, as the learning rate falls a second time), scst
+    (self-critical, on CIDEr-D), and distil (what several trained models say, learnt by one). A
+    stage of 0 epochs or steps is skipped.
 
     The model:
     encoder, encoder_library: a backbone of timm, transformers or torchvision, by name or folder.
@@ -52,10 +53,16 @@ class Recipe:
         probability on every token, so that most captions drawn at 1 have a word of nonsense.
     scst_baseline: "mean" of a photo's other samples, or the "greedy" caption.
     scst_bleu: weight of BLEU-4 in the reward. scst_xe: weight of cross-entropy beside the reward.
+    teachers: "FOLDER=WEIGHT FOLDER=WEIGHT": the models that distil learns from, in distil_epochs at
+        rates of distil_lr and distil_encoder_lr, on distil_samples captions that the model draws
+        for each photo. distil_mix: the share of photos with a window of another photo pasted in
+        (cached features only).
     warmup: steps of linear warm-up of text and captions; then the rate falls by a cosine to 5%.
     scst_slips: what a slip of language takes off the reward (`train.slips`).
     patch_dropout: the share of a photo's patches that is hidden from the decoder, in all stages but
         text: others for every photo and step.
+    feature_crop: cached features are cropped at random in every step, to at least this share of
+        their area, and brought back to size; 1 for never.
     max_tokens: longer captions are cut in cross-entropy, without an end token (a batch is as long
         as its longest caption, so the few long ones cost most of the time); the longest sample
         of scst.
@@ -124,7 +131,14 @@ class Recipe:
     scst_bleu: float = 0.0
     scst_xe: float = 0.0
     scst_slips: float = 0.0
+    teachers: str = ""
+    distil_epochs: int = 0
+    distil_lr: float = 2e-4
+    distil_encoder_lr: float = 1e-4
+    distil_samples: int = 3
+    distil_mix: float = 0.5
     patch_dropout: float = 0.0
+    feature_crop: float = 1.0
     max_tokens: int = 18
     patience: int = 0
     beams: int = 3
@@ -164,6 +178,14 @@ class Recipe:
             raise DataError(f"encoder_blend must be 0 to 1, not {self.encoder_blend}.")
         if not 0 <= self.patch_dropout < 1:
             raise DataError(f"patch_dropout must be 0 to below 1, not {self.patch_dropout}.")
+        if not 0 <= self.distil_mix <= 1:
+            raise DataError(f"distil_mix must be 0 to 1, not {self.distil_mix}.")
+        if self.distil_epochs and not self.teachers:
+            raise DataError("distil_epochs needs teachers: --set teachers=FOLDER=WEIGHT.")
+        if not 0 < self.feature_crop <= 1:
+            raise DataError(f"feature_crop must be above 0 and at most 1, not {self.feature_crop}.")
+        if self.feature_crop < 1 and self.features != "cached":
+            raise DataError('feature_crop crops cached features: set features = "cached".')
         if self.scst_samples < 2 and self.scst_baseline == "mean":
             raise DataError('scst_samples must be at least 2 with scst_baseline "mean".')
 

@@ -37,6 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--temperature", type=float, default=1.0, metavar="T",
         help="divide the logits by T: self-critical training leaves a model surer than it is right",
     )  # fmt: skip
+    parser.add_argument(
+        "--average", nargs=2, metavar=("FOLDER", "SHARE"),
+        help="average the weights with those of the model it was trained on from, SHARE of them "
+        "(WiSE-FT, Wortsman et al. 2022)",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=BUILTIN)
     options = parser.parse_args(arguments)
     try:
@@ -44,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.temperature > 0:
             raise DataError("--temperature must be above 0.")
         model = CaptionModel.load(options.model)
+        if options.average:
+            average(model, *options.average)
         temper(model, options.temperature)
         about = {
             "name": options.name,
@@ -57,6 +64,21 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def average(model: CaptionModel, folder: str, share: str) -> None:
+    """Make `share` of the model's weights those of the model in `folder`, which has the same sizes."""
+    try:
+        part = float(share)
+    except ValueError:
+        part = -1.0
+    if not 0 <= part <= 1:
+        raise DataError(f"--average takes a share of 0 to 1, not {share!r}.")
+    other = CaptionModel.load(Path(folder)).state_dict()
+    own = model.state_dict()
+    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in other.items()}:
+        raise DataError(f"The model in {folder} has other sizes: they cannot be averaged.")
+    model.load_state_dict({k: v.lerp(other[k], part) for k, v in own.items()})
 
 
 def _scores(path: Path) -> dict[str, float]:

@@ -37,6 +37,19 @@ class Draw:
     seconds: float
 
 
+def draws(
+    model: CaptionModel, memory: list[KeyValue], photos: np.ndarray, seed: tuple[int, ...], *,
+    samples: int, longest: int,
+) -> list[list[int]]:  # fmt: skip
+    """Captions that the model draws for the photos (B,) whose memory this is: B * samples rows of
+    tokens, photo by photo."""
+    settings = Search(sample=True, returned=samples, max_length=longest)
+    # A seed for each photo: draws that were alike across the batch would add up their noise.
+    seeds = [int(np.random.default_rng((*seed, int(p))).integers(2**62)) for p in photos]
+    found = model.write(memory, settings, seeds=seeds)
+    return [list(h.ids) for hypotheses in found for h in hypotheses]
+
+
 class SelfCritic:
     """Draws captions and says by how much each is better than the baseline.
 
@@ -79,11 +92,7 @@ class SelfCritic:
         The model must be in evaluation mode: what is drawn must come from the policy whose
         gradient is taken."""
         r = self.recipe
-        settings = Search(sample=True, returned=r.scst_samples, max_length=r.max_tokens)
-        # A seed for each photo: draws that were alike across the batch would add up their noise.
-        seeds = [int(np.random.default_rng((*seed, int(p))).integers(2**62)) for p in photos]
-        found = self.model.write(memory, settings, seeds=seeds)
-        rows = [list(h.ids) for hypotheses in found for h in hypotheses]
+        rows = draws(self.model, memory, photos, seed, samples=r.scst_samples, longest=r.max_tokens)
         greedy: list[list[int]] = []
         if r.scst_baseline == "greedy":
             best = self.model.write(memory, Search(beams=1, max_length=r.max_tokens))

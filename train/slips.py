@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 ARTICLES = ("a", "an")
 RARE = 0.02  # a word has an article so seldom (or not at all) that it is a slip
-KNOWN = 20  # occurrences of a word from which on its articles are judged
+KNOWN = 5  # occurrences of a word from which on its articles are judged
 
 # What a good caption may say twice.
 _SMALL = """
