@@ -40,8 +40,9 @@ def test_weights_are_averaged_with_those_of_another_model(model, tmp_path, capsy
     other.save(tmp_path / "two")
     card = tmp_path / "card.md"
     card.write_text("A model.\n")
-    words = [str(tmp_path / "one"), "--name", "n", "--version", "1", "--trained-on", "x", "--card",
-             str(card), "--out", str(tmp_path / "out"), "--average", str(tmp_path / "two")]  # fmt: skip
+    words = [str(tmp_path / "one"), "--name", "n", "--version", "1", "--trained-on", "x",
+             "--card", str(card), "--out", str(tmp_path / "out"),
+             "--average", str(tmp_path / "two")]  # fmt: skip
     assert main([*words, "2"]) == 2 and "0 to 1" in capsys.readouterr().err
     assert main([*words, "0.25"]) == 0
     one, out = (CaptionModel.load(tmp_path / name).state_dict() for name in ("one", "out"))

@@ -5,7 +5,6 @@ et al. 2024), of photographs of which some are pasted together from two (CutMix,
 teachers know their training photos by heart, and agree on them; on such a photo they do not.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +74,7 @@ def cut_and_mixed(maps: Tensor, share: float, order: np.random.Generator) -> Ten
     pasted in, of an area that is uniform in [0, 1]."""
     count, height, width = len(maps), *maps.shape[2:]
     made = maps.clone()
-    others: Sequence[int] = order.permutation(count)
+    others = order.permutation(count)
     for i in order.permutation(count)[: round(share * count)]:
         side = np.sqrt(order.uniform())
         h, w = max(1, round(height * side)), max(1, round(width * side))

@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def average(model: CaptionModel, folder: str, share: str) -> None:
-    """Make `share` of the model's weights those of the model in `folder`, which has the same sizes."""
+    """Make `share` of the model's weights those of the model in `folder`, of the same sizes."""
     try:
         part = float(share)
     except ValueError:
