@@ -8,6 +8,7 @@ import torch
 
 from captioner.errors import DataError
 from train.distil import Teachers, cut_and_mixed
+from train.learner import IGNORE
 
 from .test_train import squares, trainer  # noqa: F401 (a fixture)
 
@@ -43,7 +44,7 @@ def apart(run):
     with torch.no_grad():
         loss = run.learner(piece.seen, inputs, targets, teacher=wanted)
     each = [
-        learner.logits(piece.seen, inputs, targets != -100).log_softmax(1)
+        learner.logits(piece.seen, inputs, targets != IGNORE).log_softmax(1)
         for learner, _ in teachers.members
     ]
     return float(loss) / len(wanted), wanted, each

@@ -342,9 +342,13 @@ class Trainer:
             return None
         count = math.prod(self.model.grid)
         kept = max(1, round(count * (1 - share)))
-        orders = [np.random.default_rng((self.recipe.seed, 13, step, i)) for i in piece.photos]
+        orders = self._orders(13, step, piece.photos)
         chosen = np.stack([order.permutation(count)[:kept] for order in orders])
         return torch.from_numpy(chosen).to(self.device)
+
+    def _orders(self, use: int, step: int, photos: np.ndarray) -> list[np.random.Generator]:
+        """Random numbers of each photo's own in a step: `use` tells what they are for."""
+        return [np.random.default_rng((self.recipe.seed, use, step, i)) for i in photos]
 
     def _grouped(
         self, kind: str, piece: Piece, rows: list[list[int]], patches: Tensor | None,
@@ -472,10 +476,7 @@ class Trainer:
                 rows = self._captions(photos, views, step)
                 x = next(seen).to(self.device, non_blocking=True)
                 if self.recipe.feature_crop < 1:
-                    orders = [
-                        np.random.default_rng((self.recipe.seed, 17, step, i)) for i in photos
-                    ]
-                    x = cropped(x, orders, self.recipe.feature_crop)
+                    x = cropped(x, self._orders(17, step, photos), self.recipe.feature_crop)
                 pieces.append(Piece(photos, views, x, rows))
             yield pieces
 
