@@ -143,7 +143,8 @@ def test_scores(page, tmp_path):
     for place, name in ((1, "refs.json"), (0, "results.json")):
         inputs = page.locator("input[data-testid=file-upload]")
         inputs.nth(place).set_input_files(str(tmp_path / name))
-        page.get_by_text(name).first.wait_for()
+        # The text "refs.json" is there only while it uploads; what it becomes has it as a label.
+        page.get_by_label(name, exact=True).wait_for()
     page.get_by_role("button", name="Score the captions").click()
     page.wait_for_selector(".c-table")
     wanted = score(candidates, references)["CIDEr-D"]
