@@ -23,11 +23,12 @@ from torch import Tensor
 
 from . import render
 from .attention import word_maps
+from .ensemble import load_model
 from .errors import CaptionerError
 from .generation import Hypothesis, Search
 from .images import Limits, Photo, load_photo, to_square
 from .machine import choose_device, choose_dtype
-from .model import CaptionModel
+from .model import Model
 from .tokenizer import CaptionTokenizer
 
 BUILTIN = Path(__file__).parent / "builtin"
@@ -104,7 +105,7 @@ def _heatmap(word: Word) -> np.ndarray:
 class Captioner:
     """A model ready to caption, on a device, in a dtype. Made by `captioner.load`."""
 
-    def __init__(self, model: CaptionModel, *, device: torch.device, dtype: torch.dtype):
+    def __init__(self, model: Model, *, device: torch.device, dtype: torch.dtype):
         self.model = model.eval().to(device=device, dtype=dtype)
         self.device = device
         self.dtype = dtype
@@ -207,7 +208,7 @@ class Captioner:
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> Tensor:
         """pixels (B, S, S, 3) uint8 -> patch features (B, N, C)."""
-        return self.model.encoder(torch.from_numpy(pixels).to(self.device)).features
+        return self.model.features(torch.from_numpy(pixels).to(self.device))
 
     @torch.inference_mode()
     def word_weights(self, caption: Caption) -> list[np.ndarray]:
@@ -263,9 +264,7 @@ class Captioner:
         return captions
 
 
-def finish(
-    model: CaptionModel, photo: Photo, found: Hypothesis, weights: np.ndarray | None
-) -> Caption:
+def finish(model: Model, photo: Photo, found: Hypothesis, weights: np.ndarray | None) -> Caption:
     """A hypothesis as a Caption; weights (L, H, T, N) of the second look, None for no heatmaps."""
     spans = model.tokenizer.words(found.ids)
     maps: Sequence[np.ndarray | None] = [None] * len(spans)
@@ -327,4 +326,4 @@ def load(
     """
     where = choose_device(device)
     kind = choose_dtype(dtype, where)
-    return Captioner(CaptionModel.load(model or BUILTIN), device=where, dtype=kind)
+    return Captioner(load_model(model or BUILTIN), device=where, dtype=kind)

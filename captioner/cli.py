@@ -48,6 +48,7 @@ def info(
     loaded = load(folder, device="cpu", dtype="float32")
     config = loaded.model.config
     parameters = sum(p.numel() for p in loaded.model.parameters())
+    count = f"an ensemble of {len(config.shares)}, each of " if config.shares else ""
     device = choose_device()
     facts: dict[str, Any] = {
         "captioner": __version__,
@@ -58,7 +59,7 @@ def info(
         "encoder": f"{config.encoder.name} ({config.encoder.library}), "
         f"{config.encoder.size}x{config.encoder.size} pixels, "
         f"patch grid {loaded.model.grid[0]}x{loaded.model.grid[1]}",
-        "decoder": f"{config.decoder.layers} layers, width {config.decoder.width}, "
+        "decoder": f"{count}{config.decoder.layers} layers, width {config.decoder.width}, "
         f"{config.decoder.heads} heads, {config.decoder.vocab_size} tokens",
         "trained_on": config.about.get("trained_on", "not stated"),
         "scores": config.about.get("scores", {}),

@@ -4,6 +4,8 @@
         --projection--> patches (B, N, D) --decoder.photo_memory--> keys and values, once per photo
         --decoder, token by token--> caption
 
+`Model` is what it has in common with an `ensemble.Ensemble`: whatever a Captioner asks of a model.
+
 A saved model is a folder: `config.json`, `model.safetensors`, `tokenizer.json`, `MODEL_CARD.md`.
 Nothing in it is code, and nothing of it is unpickled.
 """
@@ -12,7 +14,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
@@ -25,8 +27,9 @@ from .decoder import DecoderConfig, KeyValue, TextDecoder
 from .encoder import EncoderConfig, PatchEncoder, build_encoder
 from .errors import ModelError
 from .files import replace
-from .generation import Hypothesis, Processor, Search, generate
+from .generation import Hypothesis, Processor, Search, Step, generate
 from .tokenizer import BOS, EOS, PAD, CaptionTokenizer
+from .weights import STORED, pack, unpack
 
 FORMAT = "captioner-1"
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
@@ -38,7 +41,9 @@ class ModelConfig:
 
     search: the search that `caption` uses unless told otherwise.
     combine: which layers and heads make a heatmap.
-    weights: "float32", "float16" or "bfloat16", how the weights are stored (not how they are run).
+    weights: "float32", "float16", "bfloat16" or "int8", how the weights are stored (not how they
+        are run).
+    shares: of an ensemble, how much each of its models counts; of a single model none.
     about: what the model is, for people: name, version, what it was trained on, its scores.
     """
 
@@ -47,10 +52,11 @@ class ModelConfig:
     search: Search = field(default_factory=Search)
     combine: Combine = field(default_factory=Combine)
     weights: str = "float32"
+    shares: tuple[float, ...] = ()
     about: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        data = {
+        data: dict[str, Any] = {
             "format": FORMAT,
             "encoder": self.encoder.to_dict(),
             "decoder": self.decoder.to_dict(),
@@ -59,6 +65,8 @@ class ModelConfig:
             "weights": self.weights,
             "about": self.about,
         }
+        if self.shares:
+            data["shares"] = list(self.shares)
         return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -72,19 +80,22 @@ class ModelConfig:
             raise ModelError(
                 f'config.json is not a captioner model\'s: it lacks "format": "{FORMAT}".'
             )
-        if data.get("weights") not in _DTYPES:
-            raise ModelError(f"config.json: weights must be one of {', '.join(_DTYPES)}.")
+        if data.get("weights") not in STORED:
+            raise ModelError(f"config.json: weights must be one of {', '.join(STORED)}.")
+        shares = data.get("shares", [])
+        if not isinstance(shares, list) or not all(
+            isinstance(share, (int, float)) and 0 < share < 1 for share in shares
+        ):
+            raise ModelError("config.json: shares must be numbers above 0 and below 1.")
         return cls(
             encoder=_read(EncoderConfig, data, "encoder"),
             decoder=_read(DecoderConfig, data, "decoder"),
             search=_read(Search, data, "search"),
             combine=_read(Combine, data, "combine"),
             weights=data["weights"],
+            shares=tuple(float(share) for share in shares),
             about=data.get("about") or {},
         )
-
-
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def _read(kind: Any, data: dict[str, Any], section: str) -> Any:
@@ -116,8 +127,17 @@ class Projection(nn.Module):
         return self.norm(self.linear(features)) + place
 
 
-class CaptionModel(nn.Module):
-    """The network. `Captioner` is what people hold; this is what training trains."""
+class Model(nn.Module):
+    """What writes captions: a CaptionModel, or an Ensemble of them.
+
+    grid: (h, w) of the patches. width: C, of the features. layers: L, of the maps.
+    """
+
+    config: ModelConfig
+    tokenizer: CaptionTokenizer
+    grid: tuple[int, int]
+    width: int
+    layers: int
 
     def __init__(self, config: ModelConfig, tokenizer: CaptionTokenizer):
         super().__init__()
@@ -128,23 +148,26 @@ class CaptionModel(nn.Module):
             )
         self.config = config
         self.tokenizer = tokenizer
-        self.encoder: PatchEncoder = build_encoder(config.encoder)
-        self.grid = self.encoder.grid
-        self.projection = Projection(self.encoder.width, config.decoder.width, self.grid)
-        self.decoder = TextDecoder(config.decoder)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """uint8 pixels (B, S, S, 3) -> patch features (B, N, C)."""
+        raise NotImplementedError
+
+    def memory_of(self, features: Tensor) -> list[KeyValue]:
+        """Patch features (B, N, C) -> cross-attention keys and values, all layers."""
+        raise NotImplementedError
+
+    def step(self, memory: list[KeyValue]) -> Step:
+        """The search's step over the photos in `memory`."""
+        raise NotImplementedError
+
+    def explain(self, ids: Tensor, memory: list[KeyValue]) -> tuple[Tensor, Tensor]:
+        """Logits (R, T, V) and weights (R, L, H, T, N), as `TextDecoder.explain`."""
+        raise NotImplementedError
 
     def memory(self, pixels: Tensor) -> list[KeyValue]:
         """uint8 pixels (B, S, S, 3) -> the photos' cross-attention keys and values, all layers."""
-        return self.memory_of(self.encoder(pixels).features)
-
-    def memory_of(self, features: Tensor, patches: Tensor | None = None) -> list[KeyValue]:
-        """Patch features (B, N, C) -> cross-attention keys and values, all layers; of each photo
-        only those of the `patches` (B, n) int64, where given (training hides some)."""
-        dtype = self.projection.linear.weight.dtype
-        x = self.projection(features.to(dtype))
-        if patches is not None:
-            x = x.gather(1, patches.unsqueeze(2).expand(-1, -1, x.shape[2]))
-        return self.decoder.photo_memory(x)
+        return self.memory_of(self.features(pixels))
 
     def write(
         self,
@@ -164,7 +187,7 @@ class CaptionModel(nn.Module):
             )
         keys = memory[0][0]
         return generate(
-            CachedStep(self.decoder, memory), len(keys), search,
+            self.step(memory), len(keys), search,
             bos=BOS, eos=EOS, pad=PAD, prefix=prefix, processors=processors, seeds=seeds,
             device=keys.device,
         )  # fmt: skip
@@ -178,14 +201,9 @@ class CaptionModel(nn.Module):
         rows = [[BOS, *ids][: len(ids)] + [PAD] * (longest - len(ids)) for ids in captions]
         ids = torch.tensor(rows, device=memory[0][0].device)
         if not ids.numel():
-            shape = (
-                self.config.decoder.layers,
-                self.config.decoder.heads,
-                0,
-                memory[0][0].shape[2],
-            )
+            shape = (self.layers, self.config.decoder.heads, 0, memory[0][0].shape[2])
             return [torch.zeros(shape) for _ in captions]
-        _, weights = self.decoder.explain(ids, memory)
+        _, weights = self.explain(ids, memory)
         return [w[:, :, : len(c)].float().cpu() for w, c in zip(weights, captions, strict=True)]
 
     def save(self, folder: Path | str, card: str | None = None, *, write: bool = True) -> None:
@@ -196,13 +214,10 @@ class CaptionModel(nn.Module):
         them must call this, and one with `write`.
         """
         folder = Path(folder)
-        dtype = _DTYPES[self.config.weights]
-        tensors = {
-            name: (t.to(dtype) if t.is_floating_point() else t).detach().cpu().contiguous()
-            for name, t in ((n, whole(t)) for n, t in sorted(self.state_dict().items()))
-        }
+        state = {name: whole(t).detach().cpu() for name, t in self._state().items()}
         if not write:
             return
+        tensors = pack(state, self.config.weights)
         folder.mkdir(parents=True, exist_ok=True)
         replace(folder / "model.safetensors", save_tensors(tensors, {"format": FORMAT}))
         replace(folder / "tokenizer.json", self.tokenizer.to_json().encode())
@@ -211,41 +226,92 @@ class CaptionModel(nn.Module):
             replace(folder / "MODEL_CARD.md", card.encode())
 
     @classmethod
-    def load(cls, folder: Path | str) -> "CaptionModel":
+    def load(cls, folder: Path | str) -> Self:
         """A saved model, in evaluation mode and float32 on the CPU.
 
         Raises ModelError, a sentence, when a file is missing, damaged or of another kind.
         """
         folder = Path(folder)
-        if not folder.is_dir():
-            raise ModelError(f"There is no model folder {folder}.")
-        for name in FILES:
-            if not (folder / name).is_file():
-                raise ModelError(f"{folder} is not a captioner model: it has no {name}.")
+        config = read_config(folder)
+        file = folder / "model.safetensors"
         try:
-            config = ModelConfig.from_json((folder / "config.json").read_text(encoding="utf-8"))
-            tokenizer = CaptionTokenizer.load(folder / "tokenizer.json")
-            model = cls(config, tokenizer)
-            tensors = load_tensors((folder / "model.safetensors").read_bytes())
+            model = cls(config, CaptionTokenizer.load(folder / "tokenizer.json"))
+            tensors = unpack(load_tensors(file.read_bytes()))
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(f"{folder} cannot be read: {error}.") from error
         except SafetensorError as error:
             raise ModelError(
-                f"{folder / 'model.safetensors'} is damaged or not a safetensors file ({error}); "
-                "copy or download it again."
+                f"{file} is damaged or not a safetensors file ({error}); copy or download it again."
             ) from error
         except ModelError as error:
             raise ModelError(f"{folder}: {error}") from error
-        expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+        expected = {name: tuple(t.shape) for name, t in model._state().items()}
         found = {name: tuple(t.shape) for name, t in tensors.items()}
         if expected != found:
             wrong = sorted(set(expected.items()) ^ set(found.items()))[0][0]
             raise ModelError(
-                f"{folder / 'model.safetensors'} does not fit config.json: the tensor {wrong!r} is "
-                "missing, unknown or of another shape."
+                f"{file} does not fit config.json: the tensor {wrong!r} is missing, unknown or of "
+                "another shape."
             )
-        model.load_state_dict(tensors)
+        model.load_state_dict(tensors, strict=False)
         return model.eval().to(memory_format=torch.channels_last)
+
+    def _state(self) -> dict[str, Tensor]:
+        """The state by sorted names, where what has two names (a shared trunk) has its first."""
+        once = {name for name, _ in (*self.named_parameters(), *self.named_buffers())}
+        return {name: t for name, t in sorted(self.state_dict().items()) if name in once}
+
+
+class CaptionModel(Model):
+    """One network. `Captioner` is what people hold; this is what training trains."""
+
+    def __init__(self, config: ModelConfig, tokenizer: CaptionTokenizer):
+        super().__init__(config, tokenizer)
+        if config.shares:
+            raise ModelError(
+                f"It is an ensemble of {len(config.shares)} models, and one is needed here: "
+                "`python -m train.release FOLDER --member 1 ...` takes one out."
+            )
+        self.encoder: PatchEncoder = build_encoder(config.encoder)
+        self.grid = self.encoder.grid
+        self.width = self.encoder.width
+        self.layers = config.decoder.layers
+        self.projection = Projection(self.width, config.decoder.width, self.grid)
+        self.decoder = TextDecoder(config.decoder)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        return self.encoder(pixels).features
+
+    def memory_of(self, features: Tensor, patches: Tensor | None = None) -> list[KeyValue]:
+        """Patch features (B, N, C) -> cross-attention keys and values, all layers; of each photo
+        only those of the `patches` (B, n) int64, where given (training hides some)."""
+        dtype = self.projection.linear.weight.dtype
+        x = self.projection(features.to(dtype))
+        if patches is not None:
+            x = x.gather(1, patches.unsqueeze(2).expand(-1, -1, x.shape[2]))
+        return self.decoder.photo_memory(x)
+
+    def step(self, memory: list[KeyValue]) -> "CachedStep":
+        return CachedStep(self.decoder, memory)
+
+    def explain(self, ids: Tensor, memory: list[KeyValue]) -> tuple[Tensor, Tensor]:
+        return self.decoder.explain(ids, memory)
+
+
+def read_config(folder: Path | str) -> ModelConfig:
+    """The config of a model folder that has all its files, or ModelError."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ModelError(f"There is no model folder {folder}.")
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder} is not a captioner model: it has no {name}.")
+    try:
+        return ModelConfig.from_json((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{folder} cannot be read: {error}.") from error
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from error
 
 
 def whole(tensor: Any) -> Tensor:

@@ -18,7 +18,7 @@ def folder(model, tmp_path):
     return tmp_path / "model"
 
 
-@pytest.mark.parametrize("weights", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("weights", ["float32", "float16", "bfloat16", "int8"])
 def test_save_load_save_gives_the_same_bytes(tmp_path, weights):
     model = tiny_model()
     model.config.weights = weights

@@ -4,6 +4,9 @@
         --trained-on "Flickr8k train (6,000 photos), ..." \\
         --scores "Flickr8k validation" runs/eval-flickr8k/scores.json --card card.md
 
+With `--ensemble FOLDER SHARE` the model is put there together with another one; each is first made
+ready by this same command, with its own temperature and `--out`.
+
 The card is a text with places such as {Flickr8k validation/CIDEr-D}, which the scores fill.
 """
 
@@ -12,11 +15,14 @@ import dataclasses
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from captioner.captioner import BUILTIN
+from captioner.ensemble import Ensemble, load_model
 from captioner.errors import CaptionerError, DataError
-from captioner.model import CaptionModel
+from captioner.model import CaptionModel, Model
+from captioner.weights import STORED
 
 from .build import temper
 
@@ -42,23 +48,39 @@ def main(arguments: list[str] | None = None) -> int:
         help="average the weights with those of the model it was trained on from, SHARE of them "
         "(WiSE-FT, Wortsman et al. 2022)",
     )  # fmt: skip
+    parser.add_argument(
+        "--ensemble", nargs=2, action="append", default=[], metavar=("FOLDER", "SHARE"),
+        help="let the model in FOLDER write with it, SHARE of what they say being its own; may be "
+        "repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--member", type=int, metavar="N", help="MODEL is an ensemble: take its Nth model"
+    )
+    parser.add_argument(
+        "--weights", choices=STORED, help="how to store the weights; default: as they were"
+    )
     parser.add_argument("--out", type=Path, default=BUILTIN)
     options = parser.parse_args(arguments)
     try:
         scores = {data: _scores(Path(file)) for data, file in options.scores}
         if not options.temperature > 0:
             raise DataError("--temperature must be above 0.")
-        model = CaptionModel.load(options.model)
+        if options.member is None:
+            first = CaptionModel.load(options.model)
+        else:
+            first = member(options.model, options.member)
         if options.average:
-            average(model, *options.average)
-        temper(model, options.temperature)
+            average(first, *options.average)
+        temper(first, options.temperature)
+        model = together(first, options.ensemble)
         about = {
             "name": options.name,
             "version": options.version,
             "trained_on": options.trained_on,
             "scores": scores,
         }
-        model.config = dataclasses.replace(model.config, about=about)
+        weights = options.weights or model.config.weights
+        model.config = dataclasses.replace(model.config, about=about, weights=weights)
         model.save(options.out, card=_fill(options.card.read_text(encoding="utf-8"), scores))
     except CaptionerError as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -68,17 +90,41 @@ def main(arguments: list[str] | None = None) -> int:
 
 def average(model: CaptionModel, folder: str, share: str) -> None:
     """Make `share` of the model's weights those of the model in `folder`, of the same sizes."""
-    try:
-        part = float(share)
-    except ValueError:
-        part = -1.0
-    if not 0 <= part <= 1:
-        raise DataError(f"--average takes a share of 0 to 1, not {share!r}.")
+    part = _share("--average", share)
     other = CaptionModel.load(Path(folder)).state_dict()
     own = model.state_dict()
     if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in other.items()}:
         raise DataError(f"The model in {folder} has other sizes: they cannot be averaged.")
     model.load_state_dict({k: v.lerp(other[k], part) for k, v in own.items()})
+
+
+def member(folder: Path, number: int) -> CaptionModel:
+    """The ensemble's model of that number, from 1."""
+    ensemble = load_model(folder)
+    if not isinstance(ensemble, Ensemble) or not 1 <= number <= len(ensemble.each):
+        raise DataError(f"{folder} has no model {number}: --member takes one of an ensemble's.")
+    return ensemble.each[number - 1]
+
+
+def together(first: CaptionModel, others: Sequence[tuple[str, str]]) -> Model:
+    """The model, or the ensemble of it and the models in the folders of `others`, with shares."""
+    if not others:
+        return first
+    shares = [_share("--ensemble", share) for _, share in others]
+    if not sum(shares) < 1:
+        raise DataError("--ensemble: the shares leave nothing for the first model.")
+    models = [first, *(CaptionModel.load(Path(folder)) for folder, _ in others)]
+    return Ensemble.of(models, [round(1 - sum(shares), 6), *shares])
+
+
+def _share(option: str, text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise DataError(f"{option} takes a share of 0 to 1, not {text!r}.")
+    return share
 
 
 def _scores(path: Path) -> dict[str, float]:

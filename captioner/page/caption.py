@@ -92,7 +92,7 @@ class CaptionDesk:
             "seconds": round(seconds, 2),
             "width": best.photo.width,
             "height": best.photo.height,
-            "layers": captioner.model.config.decoder.layers,
+            "layers": captioner.model.layers,
             "captions": [_describe(c) for c in shown.captions],
         }
 
