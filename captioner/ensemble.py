@@ -43,7 +43,11 @@ class Ensemble(Model):
             member.encoder.share_trunk(first.encoder)
         self.grid = first.grid
         self.width = first.width * len(self.members)
-        self.layers = first.layers * len(self.members)
+        self.layers = [
+            f"Model {number}, {name.lower()}"
+            for number, member in enumerate(self.each, start=1)
+            for name in member.layers
+        ]
 
     @classmethod
     def of(cls, models: Sequence[CaptionModel], shares: Sequence[float]) -> "Ensemble":
@@ -97,7 +101,7 @@ class Ensemble(Model):
 
     def _parts(self, memory: list[KeyValue]) -> list[list[KeyValue]]:
         """The memory of each member."""
-        count = self.first.layers
+        count = len(self.first.layers)
         return [memory[i : i + count] for i in range(0, len(memory), count)]
 
 

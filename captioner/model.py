@@ -130,14 +130,15 @@ class Projection(nn.Module):
 class Model(nn.Module):
     """What writes captions: a CaptionModel, or an Ensemble of them.
 
-    grid: (h, w) of the patches. width: C, of the features. layers: L, of the maps.
+    grid: (h, w) of the patches. width: C, of the features. layers: the names, for people, of the L
+    layers whose maps there are.
     """
 
     config: ModelConfig
     tokenizer: CaptionTokenizer
     grid: tuple[int, int]
     width: int
-    layers: int
+    layers: list[str]
 
     def __init__(self, config: ModelConfig, tokenizer: CaptionTokenizer):
         super().__init__()
@@ -201,7 +202,7 @@ class Model(nn.Module):
         rows = [[BOS, *ids][: len(ids)] + [PAD] * (longest - len(ids)) for ids in captions]
         ids = torch.tensor(rows, device=memory[0][0].device)
         if not ids.numel():
-            shape = (self.layers, self.config.decoder.heads, 0, memory[0][0].shape[2])
+            shape = (len(self.layers), self.config.decoder.heads, 0, memory[0][0].shape[2])
             return [torch.zeros(shape) for _ in captions]
         _, weights = self.explain(ids, memory)
         return [w[:, :, : len(c)].float().cpu() for w, c in zip(weights, captions, strict=True)]
@@ -275,7 +276,7 @@ class CaptionModel(Model):
         self.encoder: PatchEncoder = build_encoder(config.encoder)
         self.grid = self.encoder.grid
         self.width = self.encoder.width
-        self.layers = config.decoder.layers
+        self.layers = [f"Layer {i + 1}" for i in range(config.decoder.layers)]
         self.projection = Projection(self.width, config.decoder.width, self.grid)
         self.decoder = TextDecoder(config.decoder)
 

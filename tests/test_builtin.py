@@ -7,6 +7,7 @@ import re
 import pytest
 
 import captioner
+from captioner.ensemble import load_model
 from captioner.images import find_photos
 from captioner.metrics import cider_d
 from captioner.samples import sample_photos
@@ -47,9 +48,7 @@ def test_the_package_holds_it_in_at_most_40_mb(builtin):
 
 
 def test_saving_it_again_gives_the_same_bytes(builtin, tmp_path):
-    from captioner.model import CaptionModel
-
-    CaptionModel.load(builtin).save(tmp_path)
+    load_model(builtin).save(tmp_path)
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         assert (tmp_path / name).read_bytes() == (builtin / name).read_bytes(), name
 

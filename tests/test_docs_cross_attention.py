@@ -23,9 +23,9 @@ def look_at_a_photo(capsys) -> None:
     names: dict = {}
     exec(compile(snippet, "docs/cross-attention.md", "exec"), names)
     model, caption, weights = names["model"], names["caption"], names["weights"]
-    sizes = model.config.decoder
+    layers, heads = len(model.layers), model.config.decoder.heads
     height, width = model.grid
-    assert weights.shape == (sizes.layers, sizes.heads, len(caption.ids), height * width)
+    assert weights.shape == (layers, heads, len(caption.ids), height * width)
     torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
     assert names["words"], "the caption has no words"
     for heatmap in names["maps"]:

@@ -98,7 +98,7 @@ def test_maps_are_those_of_all_members(ensemble, members, pixels):
         looks = ensemble.look(ensemble.memory(batch), captions)
         each = [m.look(m.memory(batch), captions) for m in members]
     for photo, weights in enumerate(looks):
-        assert weights.shape[:2] == (ensemble.layers, 4) and ensemble.layers == 4
+        assert weights.shape[:2] == (len(ensemble.layers), 4) == (4, 4)
         expected = torch.cat([each[0][photo], each[1][photo]])
         torch.testing.assert_close(weights, expected, atol=1e-5, rtol=1e-4)
     empty = ensemble.look(ensemble.memory(batch), [(), (), ()])

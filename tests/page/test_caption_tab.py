@@ -100,14 +100,14 @@ def test_alternatives_have_their_own_words_and_maps(page, model, photos):
 def test_layers_and_heads(page, model, photos):
     upload(page, photos[2])
     page.click("#c-viewer summary")
-    config = model.model.config.decoder
+    names = model.model.layers
     page.wait_for_selector(".c-heads img")
-    assert page.locator(".c-chip").count() == config.layers
-    assert page.locator(".c-heads img").count() == config.heads + 1
+    assert page.locator(".c-chip").all_inner_texts() == names
+    assert page.locator(".c-heads img").count() == model.model.config.decoder.heads + 1
     first = page.get_attribute(".c-heads img >> nth=0", "src")
     page.locator(".c-chip").nth(1).click()
     page.wait_for_function("old => document.querySelector('.c-heads img').src !== old", arg=first)
-    assert page.locator(".c-chip[aria-pressed=true]").inner_text() == "Layer 2"
+    assert page.locator(".c-chip[aria-pressed=true]").inner_text() == names[1]
 
 
 def test_settings_change_the_caption(page, model, photos):

@@ -243,17 +243,17 @@ part("heat-on").addEventListener("change", () => shown && showHeat());
 let looking = 0;
 async function showHeads() {
   const mine = (looking += 1);
-  layer = Math.min(layer, shown.layers - 1);
-  part("layer-buttons").replaceChildren(...Array.from({ length: shown.layers }, (_, i) => make("button", {
+  layer = Math.min(layer, shown.layers.length - 1);
+  part("layer-buttons").replaceChildren(...shown.layers.map((name, i) => make("button", {
     type: "button", class: "c-chip", "aria-pressed": String(i === layer),
     onclick: () => { layer = i; showHeads(); },
-  }, `Layer ${i + 1}`)));
+  }, name)));
   const { heads, average, error } = await server.heads({ id: shown.id, rank, word, layer });
   if (mine !== looking) return;
   if (error) { part("heads").textContent = error; return; }
   const { text } = caption().words[word];
   const cell = (source, name) => make("figure", {},
-    make("img", { src: source, alt: `${name} of layer ${layer + 1} for ${text}` }), make("figcaption", {}, name));
+    make("img", { src: source, alt: `${name} of ${shown.layers[layer].toLowerCase()} for ${text}` }), make("figcaption", {}, name));
   part("heads").replaceChildren(
     ...heads.map((source, i) => cell(source, `Head ${i + 1}`)), cell(average, "Average"),
   );
