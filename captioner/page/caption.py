@@ -204,10 +204,10 @@ def _describe(caption: Caption) -> dict[str, Any]:
     first = int(np.argmax(peaks)) if peaks else 0
     return {
         "text": caption.text,
-        "confidence": round(caption.confidence, 4),
+        "confidence": caption.confidence,
         "first": first,
         "words": [
-            {"text": w.text, "probability": round(w.probability, 4), "thumb": _thumb(small, m)}
+            {"text": w.text, "probability": w.probability, "thumb": _thumb(small, m)}
             for w, m in zip(caption.words, maps, strict=True)
         ],
     }
