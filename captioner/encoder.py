@@ -146,9 +146,6 @@ class PatchEncoder(nn.Module):
     def trunk_parameters(self) -> list[nn.Parameter]:
         return []
 
-    def share_trunk(self, other: "PatchEncoder") -> None:
-        """Use the trunk of `other`, an encoder of the same config, from now on."""
-
     def forward(self, pixels: Tensor) -> PatchFeatures:
         """uint8 pixels (B, S, S, 3) or (B, 3, S, S) -> PatchFeatures (B, N, C)."""
         return self.features(self.trunk(self.normalise(pixels)))
@@ -242,14 +239,6 @@ class TimmEncoder(PatchEncoder):
             for part in (net.conv_stem, net.bn1, net.blocks[: self.split])
             for p in part.parameters()
         ]
-
-    def share_trunk(self, other: PatchEncoder) -> None:
-        net: Any = self.backbone
-        theirs: Any = other.backbone
-        if self.split:
-            net.conv_stem, net.bn1 = theirs.conv_stem, theirs.bn1
-            for i in range(self.split):
-                net.blocks[i] = theirs.blocks[i]
 
     def head(self, x: Tensor) -> Tensor:
         if not self.split:

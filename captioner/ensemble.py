@@ -9,7 +9,8 @@ running them all.
 Members have the same sizes, the same tokenizer and the same trunk, which is held and run once.
 """
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,11 @@ class Ensemble(Model):
         shares = config.shares
         if len(shares) < 2 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
             raise ModelError("The shares of an ensemble are at least two numbers that sum to 1.")
-        one = replace(config, shares=())
-        self.members = nn.ModuleList(CaptionModel(one, tokenizer) for _ in shares)
-        first = self.first
-        for member in self.each[1:]:
-            member.encoder.share_trunk(first.encoder)
+        first = CaptionModel(replace(config, shares=()), tokenizer)
+        # A copy shares what is "copied already": the trunk.
+        shared = [tokenizer, *first.encoder.trunk_parameters()]
+        others = [copy.deepcopy(first, {id(one): one for one in shared}) for _ in shares[1:]]
+        self.members = nn.ModuleList([first, *others])
         self.grid = first.grid
         self.width = first.width * len(self.members)
         self.layers = [
@@ -119,10 +120,10 @@ class AveragedStep:
         self.shares = shares
 
     def __call__(self, tokens: Tensor, parents: Tensor | None) -> Tensor:
-        return averaged([step(tokens, parents) for step in self.steps], self.shares)
+        return averaged((step(tokens, parents) for step in self.steps), self.shares)
 
 
-def averaged(logits: Sequence[Tensor], shares: Sequence[float]) -> Tensor:
+def averaged(logits: Iterable[Tensor], shares: Sequence[float]) -> Tensor:
     """The members' logits (..., V) -> the weighted mean of their log-probabilities, float32.
 
     That is a log-probability but for a constant, which whoever takes a softmax removes."""

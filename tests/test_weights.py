@@ -26,8 +26,8 @@ def test_a_number_is_at_most_half_a_step_off():
     for name in ("linear", "convolution"):
         off = (found[name] - state[name]).flatten(1).abs().amax(1)
         step = stored[f"{name}.scale"].float()
-        # bfloat16 may round the scale down by 1/512, and the largest number with it: by 1/4 step.
-        assert (off <= 0.76 * step).all()
+        # The largest number of a row too: bfloat16 rounds its scale by 1/512 at most.
+        assert (off <= 0.501 * step).all()
         assert (stored[name].flatten(1).int().abs().amax(1) == 127).all()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captioner.ensemble import averaged
 from captioner.errors import DataError
 from captioner.model import CaptionModel
 
@@ -47,11 +48,9 @@ class Teachers:
         """The weighted mean of the teachers' log-probabilities, made probabilities again, at the
         places of `targets` (R, T) that count: (places, V) float32 log-probabilities."""
         total = sum(weight for _, weight in self.members)
-        mean = torch.zeros(())
-        for learner, weight in self.members:
-            logits = learner.logits(seen, inputs, targets != IGNORE)
-            mean = mean.to(logits) + logits.log_softmax(1) * (weight / total)
-        return mean.log_softmax(1)
+        shares = [weight / total for _, weight in self.members]
+        logits = (learner.logits(seen, inputs, targets != IGNORE) for learner, _ in self.members)
+        return averaged(logits, shares).log_softmax(1)
 
 
 def _check(folder: str, teacher: CaptionModel, student: CaptionModel) -> None:
