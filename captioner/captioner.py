@@ -10,11 +10,13 @@ caption.overlay(1).save("second-word.png")
 caption.contact_sheet().save("all-words.png")
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import torch
@@ -23,12 +25,14 @@ from torch import Tensor
 
 from . import render
 from .attention import word_maps
+from .decoder import KeyValue
 from .ensemble import load_model
 from .errors import CaptionerError
 from .generation import Hypothesis, Search
-from .images import Limits, Photo, load_photo, to_square
 from .machine import choose_device, choose_dtype
 from .model import Model
+from .photos import Limits, Photo, PhotoSource, load_photo, to_square
+from .request import Keywords, Request, unknown_setting
 from .tokenizer import CaptionTokenizer
 
 BUILTIN = Path(__file__).parent / "builtin"
@@ -37,6 +41,7 @@ DRAWN_SIDE = 512
 # Photos that go through the encoder together on a CPU: of 1 to 16 the quickest with the model in
 # the box, in float32 and in bfloat16.
 CPU_PHOTOS = 4
+Photos = list[PhotoSource] | tuple[PhotoSource, ...]
 
 
 @dataclass(frozen=True)
@@ -61,13 +66,13 @@ class Caption:
     confidence: the geometric mean of the probabilities of its tokens, the end included: 0 to 1.
     alternatives: further captions of the photo, best first; they have no alternatives of their own.
     score: what the search ranked it by (log-probability, length-normalised if the search does so).
-    ids: its token ids, by which `Captioner.word_weights` looks again.
+    ids: its token ids, by which `Captioner.word_attention` looks again.
     """
 
     text: str
     confidence: float
     words: list[Word]
-    alternatives: list["Caption"] = field(repr=False, default_factory=list)
+    alternatives: list[Caption] = field(repr=False, default_factory=list)
     score: float = 0.0
     ids: tuple[int, ...] = field(repr=False, compare=False, default=())
     photo: Photo = field(repr=False, compare=False, kw_only=True)
@@ -125,88 +130,94 @@ class Captioner:
         return self.model.config.encoder.size
 
     @overload
-    def caption(self, photo: Sequence[Any], **options: Any) -> list[Caption]: ...
+    def caption(
+        self,
+        photo: Photos,
+        request: Request | None = None,
+        *,
+        limits: Limits | None = None,
+        batch_size: int = 32,
+        **settings: Unpack[Keywords],
+    ) -> list[Caption]: ...
     @overload
-    def caption(self, photo: Any, **options: Any) -> Caption: ...
+    def caption(
+        self, photo: PhotoSource, request: Request | None = None, *, limits: Limits | None = None,
+        batch_size: int = 32, **settings: Unpack[Keywords],
+    ) -> Caption: ...  # fmt: skip
 
     def caption(
         self,
-        photo: Any,
+        photo: PhotoSource | Photos,
+        request: Request | None = None,
         *,
-        heatmaps: bool = True,
-        alternatives: int = 0,
-        prefix: str = "",
-        without: Iterable[str] = (),
         limits: Limits | None = None,
         batch_size: int = 32,
-        **search: Any,
+        beams: int | None = None,
+        alternatives: int | None = None,
+        length_penalty: float | None = None,
+        min_length: int | None = None,
+        max_length: int | None = None,
+        no_repeat: int | None = None,
+        prefix: str | None = None,
+        without: str | Iterable[str] | None = None,
+        sample: bool | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        heatmaps: bool | None = None,
+        **unknown: object,
     ) -> Caption | list[Caption]:
         """Caption one photo, or a list of photos.
 
         Args:
-            photo: whatever `images.load_photo` takes, or a list or tuple of such.
-            heatmaps: also take the second look that gives every word its map.
-            alternatives: how many further captions to return (at most beams - 1; with sampling,
-                any number).
-            prefix: the beginning of the caption, which the model continues.
-            without: words that must not appear, in any case.
+            photo: whatever `photos.load_photo` takes, or a list or tuple of such.
+            request: how to caption; each keyword that is a field of `Request` changes one setting
+                of it, None leaving it as it is.
             limits: of the photo's size, against decompression bombs.
             batch_size: photos that go through the network together.
-            **search: any field of `generation.Search`: beams, length_penalty, min_length,
-                max_length, no_repeat, sample, temperature, top_k, top_p, seed.
 
         Raises:
             PhotoError: a photo cannot be used. CaptionerError: a setting makes no sense.
         """
+        for name in unknown:
+            raise unknown_setting(name)
+        request = (request or Request()).with_(
+            beams=beams, alternatives=alternatives, length_penalty=length_penalty,
+            min_length=min_length, max_length=max_length, no_repeat=no_repeat, prefix=prefix,
+            without=without, sample=sample, temperature=temperature, top_k=top_k, top_p=top_p,
+            seed=seed, heatmaps=heatmaps,
+        )  # fmt: skip
         many = isinstance(photo, (list, tuple))
-        sources = list(photo) if many else [photo]
-        settings = self.search(alternatives=alternatives, **search)
-        options = limits or Limits()
+        sources: Photos = photo if isinstance(photo, (list, tuple)) else [photo]
+        self.search(request)  # a setting that makes no sense is told before any photo is read
+        side = max(self.size, DRAWN_SIDE) if request.heatmaps else self.size
         captions: list[Caption] = []
         for start in range(0, len(sources), batch_size):
             part = sources[start : start + batch_size]
-            side = max(self.size, DRAWN_SIDE) if heatmaps else self.size
-            photos = [load_photo(s, min_side=side, limits=options) for s in part]
-            captions += self.caption_photos(
-                photos, settings, heatmaps=heatmaps, prefix=prefix, without=without
-            )
+            photos = [load_photo(s, min_side=side, limits=limits or Limits()) for s in part]
+            captions += self.caption_photos(photos, request)
         return captions if many else captions[0]
 
-    def search(self, *, alternatives: int = 0, **changes: Any) -> Search:
-        """The model's own search settings with some changed. Raises CaptionerError for unknown
-        or senseless ones."""
-        base = self.model.config.search
-        changes = {k: v for k, v in changes.items() if v is not None}
-        if alternatives < 0:
-            raise CaptionerError("The number of alternatives must not be negative.")
-        if alternatives and not changes.get("sample"):
-            beams = changes.get("beams", base.beams)
-            if alternatives >= beams:
-                raise CaptionerError(
-                    f"{alternatives} alternatives need a beam of at least {alternatives + 1}; "
-                    f"it is {beams}."
-                )
-        try:
-            return base.with_(**{"returned": 1 + alternatives, **changes})
-        except TypeError as error:
-            unknown = str(error).rsplit(" ", 1)[-1].strip("'")
-            raise CaptionerError(f"There is no search setting {unknown!r}.") from error
+    def search(self, request: Request) -> Search:
+        """The search that a request amounts to with this model. Raises CaptionerError when it makes
+        no sense."""
+        return request.search(self.model.config.search)
 
-    def caption_photos(
-        self, photos: Sequence[Photo], search: Search, **options: Any
-    ) -> list[Caption]:
-        """Caption loaded photos as one batch. Options as `caption_features`."""
+    def caption_photos(self, photos: Sequence[Photo], request: Request) -> list[Caption]:
+        """Caption loaded photos as one batch."""
         if not photos:
             return []
-        pixels = np.stack([to_square(p, self.size) for p in photos])
-        return self.caption_pixels(pixels, photos, search, **options)
+        return self.caption_pixels(
+            np.stack([to_square(p, self.size) for p in photos]), photos, request
+        )
 
     def caption_pixels(
-        self, pixels: np.ndarray, photos: Sequence[Photo], search: Search, **options: Any
+        self, pixels: np.ndarray, photos: Sequence[Photo], request: Request
     ) -> list[Caption]:
         """Caption a batch that is already squares: pixels (B, S, S, 3) uint8, and the photos that
-        they were made of, for the drawings. Options as `caption_features`."""
-        return self.caption_features(self.encode(pixels), photos, search, **options)
+        they were made of, for the drawings."""
+        return self.caption_features(self.encode(pixels), photos, request)
 
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> Tensor:
@@ -218,7 +229,7 @@ class Captioner:
         return torch.cat([self.model.features(part) for part in parts])
 
     @torch.inference_mode()
-    def word_weights(self, caption: Caption) -> list[np.ndarray]:
+    def word_attention(self, caption: Caption) -> list[np.ndarray]:
         """Every layer's and head's own map for each word of a caption that this model wrote: one
         array (L, H, h, w) float32 a word, each map summing to 1. `Word.heatmap` is the average of
         those that the model's config names."""
@@ -230,45 +241,44 @@ class Captioner:
 
     @torch.inference_mode()
     def caption_features(
-        self,
-        features: Tensor,
-        photos: Sequence[Photo],
-        search: Search,
-        *,
-        heatmaps: bool = True,
-        prefix: str = "",
-        without: Iterable[str] = (),
+        self, features: Tensor, photos: Sequence[Photo], request: Request
     ) -> list[Caption]:
         """Caption a batch of photos whose patch features (B, N, C) are known."""
         tokenizer = self.model.tokenizer
         memory = self.model.memory_of(features.to(self.device))
-        banned = [w for w in (word.strip() for word in without) if w]
         found = self.model.write(
             memory,
-            search,
-            prefix=tokenizer.encode_prefix(prefix),
-            processors=[BannedWords(banned, tokenizer)] if banned else [],
+            self.search(request),
+            prefix=tokenizer.encode_prefix(request.prefix),
+            processors=[BannedWords(request.without, tokenizer)] if request.without else [],
         )
-        looks: list[list[np.ndarray | None]] = [[None] * len(row) for row in found]
-        if heatmaps:
-            deepest = max(len(row) for row in found)
-            for rank in range(deepest):
-                # One pass for the best captions of all photos, one for the second best, ...
-                with_rank = [i for i, row in enumerate(found) if rank < len(row)]
-                index = torch.tensor(with_rank, device=self.device)
-                whole = len(with_rank) == len(found)
-                part = memory if whole else [(k[index], v[index]) for k, v in memory]
-                weights = self.model.look(part, [found[i][rank].ids for i in with_rank])
-                for i, w in zip(with_rank, weights, strict=True):
-                    looks[i][rank] = w.numpy()
+        maps: list[list[np.ndarray | None]] = (
+            self._look(memory, found) if request.heatmaps else [[None] * len(row) for row in found]
+        )
         captions = []
-        for photo, row, maps in zip(photos, found, looks, strict=True):
+        for photo, row, weights in zip(photos, found, maps, strict=True):
             first, *others = [
-                finish(self.model, photo, h, w) for h, w in zip(row, maps, strict=True)
+                finish(self.model, photo, h, w) for h, w in zip(row, weights, strict=True)
             ]
             first.alternatives.extend(others)
             captions.append(first)
         return captions
+
+    def _look(
+        self, memory: list[KeyValue], found: list[list[Hypothesis]]
+    ) -> list[list[np.ndarray | None]]:
+        """The second look at every caption of every photo: attention weights (L, H, T, N)."""
+        looks: list[list[np.ndarray | None]] = [[None] * len(row) for row in found]
+        for rank in range(max(len(row) for row in found)):
+            # One pass for the best captions of all photos, one for the second best, ...
+            with_rank = [i for i, row in enumerate(found) if rank < len(row)]
+            index = torch.tensor(with_rank, device=self.device)
+            whole = len(with_rank) == len(found)
+            part = memory if whole else [(k[index], v[index]) for k, v in memory]
+            weights = self.model.look(part, [found[i][rank].ids for i in with_rank])
+            for i, w in zip(with_rank, weights, strict=True):
+                looks[i][rank] = w.numpy()
+        return looks
 
 
 def finish(model: Model, photo: Photo, found: Hypothesis, weights: np.ndarray | None) -> Caption:

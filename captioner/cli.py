@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from captioner.batch.command import CAPTION_HELP, caption
-from captioner.errors import CaptionerError, PhotoError
+from captioner.errors import CaptionerError, PhotoError, SettingError
 from captioner.metrics.command import score
-from captioner.options import Model
+from captioner.options import ModelOption, flags
 from captioner.page.command import demo
+from captioner.request import Request
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,7 +32,7 @@ app.command()(demo)
 
 @app.command()
 def info(
-    model: Model = None,
+    model: ModelOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
 ) -> None:
     """Say which model this is, what it was trained on, its scores, and what the machine gives.
@@ -94,7 +95,10 @@ def main() -> None:
     try:
         app(prog_name="captioner")
     except CaptionerError as error:
-        typer.echo(f"Error: {error}", err=True)
+        sentence = str(error)
+        if isinstance(error, SettingError):
+            sentence = error.with_names(flags(Request))
+        typer.echo(f"Error: {sentence}", err=True)
         raise SystemExit(1 if isinstance(error, PhotoError) else 2) from None
 
 

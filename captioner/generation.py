@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .errors import CaptionerError
+from .errors import SettingError
 
 
 class Step(Protocol):
@@ -63,23 +63,23 @@ class Search:
 
     def __post_init__(self) -> None:
         wrong = [
-            (self.beams < 1, "beams must be at least 1"),
-            (self.returned < 1, "at least one caption must be returned"),
+            (self.beams < 1, "`beams` must be at least 1"),
+            (self.returned < 1, "At least one caption must be returned"),
             (
                 not self.sample and self.returned > self.beams,
                 f"{self.returned} captions cannot be returned from {self.beams} beams",
             ),
-            (self.min_length < 0, "min_length must not be negative"),
-            (self.max_length < 1, "max_length must be at least 1"),
-            (self.min_length > self.max_length, "min_length is longer than max_length"),
-            (self.no_repeat < 0, "no_repeat must not be negative"),
-            (not self.temperature > 0, "temperature must be above 0"),
-            (self.top_k < 0, "top_k must not be negative"),
-            (not 0 < self.top_p <= 1, "top_p must be above 0 and at most 1"),
+            (self.min_length < 0, "`min_length` must not be negative"),
+            (self.max_length < 1, "`max_length` must be at least 1"),
+            (self.min_length > self.max_length, "`min_length` is longer than `max_length`"),
+            (self.no_repeat < 0, "`no_repeat` must not be negative"),
+            (not self.temperature > 0, "`temperature` must be above 0"),
+            (self.top_k < 0, "`top_k` must not be negative"),
+            (not 0 < self.top_p <= 1, "`top_p` must be above 0 and at most 1"),
         ]
         for bad, message in wrong:
             if bad:
-                raise CaptionerError(f"{message[0].upper()}{message[1:]}.")
+                raise SettingError(f"{message}.")
 
     def with_(self, **changes: Any) -> "Search":
         """A copy with some settings changed; None leaves a setting as it is."""
@@ -121,12 +121,12 @@ def generate(
     `prefix` ids begin every caption. `seeds` gives every photo a seed of its own for sampling, in
     place of `search.seed` for all: photos that share one draw alike.
 
-    Raises CaptionerError when the prefix leaves no room.
+    Raises SettingError when the prefix leaves no room.
     """
     if len(prefix) >= search.max_length:
-        raise CaptionerError(
+        raise SettingError(
             f"The prefix has {len(prefix)} tokens, which leaves nothing to write within the "
-            f"maximum length of {search.max_length}; raise --max-length or shorten the prefix."
+            f"maximum length of {search.max_length}; raise `max_length` or shorten the prefix."
         )
     start = torch.tensor([[bos, *prefix]], device=device).expand(photos, -1)
     rules: list[Processor] = [_Rules(search, eos, (bos, pad)), *processors]

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from .attention import Combine
 from .decoder import DecoderConfig, KeyValue, TextDecoder
-from .encoder import EncoderConfig, PatchEncoder, build_encoder
-from .errors import ModelError
+from .encoders import EncoderConfig, PatchEncoder, build_encoder
+from .errors import ModelError, SettingError
 from .files import replace
 from .generation import Hypothesis, Processor, Search, Step, generate
 from .tokenizer import BOS, EOS, PAD, CaptionTokenizer
@@ -182,9 +182,9 @@ class Model(nn.Module):
         """Captions of the photos in `memory`, best first for each. Options as `generate`."""
         search = search or self.config.search
         if search.max_length >= self.config.decoder.positions:
-            raise ModelError(
+            raise SettingError(
                 f"The maximum length is {search.max_length}, but this model has places for "
-                f"{self.config.decoder.positions - 1} tokens; lower --max-length."
+                f"{self.config.decoder.positions - 1} tokens; lower `max_length`."
             )
         keys = memory[0][0]
         return generate(

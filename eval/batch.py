@@ -37,8 +37,9 @@ from captioner.batch.local_engine import LocalEngine
 from captioner.batch.sources import chunks, find_items
 from captioner.captioner import Captioner
 from captioner.errors import CaptionerError
-from captioner.images import Photo, find_photos, load_photo
 from captioner.machine import cores, describe
+from captioner.photos import Photo, find_photos, load_photo
+from captioner.request import Request
 from captioner.samples import sample_photos
 
 SIZE = (4000, 3000)
@@ -81,7 +82,7 @@ def _speed(options: argparse.Namespace, folder: Path) -> int:
     for file in files:
         file.read_bytes()  # into the page cache
     task = Task(
-        batch_size=options.batch_size, steady=True, search={"beams": 3},
+        batch_size=options.batch_size, steady=True, request=Request(beams=3, heatmaps=False),
         device=options.device, dtype=options.dtype,
     )  # fmt: skip
     plain, ours = _Clock(), _Clock()
@@ -189,7 +190,7 @@ def _plain(engine: LocalEngine, files: list[Path]) -> list[str]:
             image = Image.open(file).convert("RGB")
             squares.append(np.asarray(image.resize((model.size, model.size), Image.BICUBIC)))  # type: ignore[attr-defined]
             photos.append(Photo(Image.new("RGB", (1, 1)), image.width, image.height))
-        found = model.caption_pixels(np.stack(squares), photos, engine.search, heatmaps=False)
+        found = model.caption_pixels(np.stack(squares), photos, engine.task.request)
         captions += [caption.text for caption in found]
     return captions
 

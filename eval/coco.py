@@ -23,7 +23,6 @@ from tqdm import tqdm
 
 from captioner.captioner import BUILTIN, Captioner, load
 from captioner.errors import CaptionerError, DataError
-from captioner.images import load_photo, to_square
 from captioner.metrics.command import TOKENIZER
 from captioner.metrics.matching import match
 from captioner.metrics.readers import References, Result, read_references
@@ -31,6 +30,8 @@ from captioner.metrics.report import write_report
 from captioner.metrics.scoring import DEFAULT_METRICS, score_tokens
 from captioner.metrics.tables import scores_table
 from captioner.metrics.tokens import prepare_candidates, prepare_references
+from captioner.photos import load_photo, to_square
+from captioner.request import Request
 
 BATCH = 32
 
@@ -77,7 +78,7 @@ def _run(options: argparse.Namespace) -> None:
         "model": _digest(options.model),
         "annotations": str(options.annotations.resolve()),
         "split": options.split,
-        "search": model.search(beams=options.beams).to_dict(),
+        "search": model.search(Request(beams=options.beams)).to_dict(),
         "dtype": options.dtype,
     }
     journal = out / "captions.jsonl"
@@ -165,7 +166,7 @@ def _caption(
     options: argparse.Namespace,
 ) -> None:
     """Caption what is not done yet, in batches; every batch is on disk before the next begins."""
-    search = model.search(beams=options.beams)
+    request = Request(beams=options.beams, heatmaps=False)
     todo = [n for n, i in enumerate(references.ids) if i not in done]
     bar = tqdm(total=len(files), initial=len(files) - len(todo), unit="photo", desc="captions")
     with journal.open("a", encoding="utf-8") as file:
@@ -173,7 +174,7 @@ def _caption(
             part = todo[start : start + BATCH]
             photos = [load_photo(files[n], min_side=model.size) for n in part]
             features = _features(model, photos, part, len(files), options)
-            captions = model.caption_features(features, photos, search, heatmaps=False)
+            captions = model.caption_features(features, photos, request)
             for n, caption in zip(part, captions, strict=True):
                 done[references.ids[n]] = caption.text
                 line = {

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.errors import CaptionerError
-from captioner.images import find_photos
+from captioner.photos import find_photos
 from captioner.samples import sample_photos
 
 ROOT = Path(__file__).parent.parent

@@ -25,8 +25,9 @@ import torch
 
 from captioner.captioner import load
 from captioner.errors import CaptionerError
-from captioner.images import find_photos, load_photo, to_square
 from captioner.machine import describe
+from captioner.photos import find_photos, load_photo, to_square
+from captioner.request import Request
 from captioner.samples import sample_photos
 
 
@@ -71,7 +72,7 @@ def measure(files: list[Path], options: argparse.Namespace) -> dict[str, Any]:
     runs = [_one_photo(files[0], options) for _ in range(options.rounds)]
     seconds, peak = zip(*runs, strict=True)
     model = load(options.model, device=options.device, dtype=options.dtype)
-    search = model.search(beams=options.beams)
+    search = model.search(Request(beams=options.beams))
     many = [files[i % len(files)] for i in range(options.photos)]
     groups = [many[i : i + options.batch_size] for i in range(0, len(many), options.batch_size)]
     rounds = []

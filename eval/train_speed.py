@@ -33,8 +33,8 @@ import transformers
 from torch import Tensor
 
 from captioner.errors import CaptionerError
-from captioner.images import load_photo
 from captioner.machine import cores, describe
+from captioner.photos import load_photo
 from captioner.samples import sample_photos
 from captioner.tokenizer import PAD, CaptionTokenizer
 from train.augment import Views

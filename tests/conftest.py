@@ -6,14 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from captioner.decoder import DecoderConfig
-from captioner.encoder import EncoderConfig
+from captioner.encoders import EncoderConfig
 from captioner.generation import Search
 from captioner.model import CaptionModel, ModelConfig
 from captioner.tokenizer import CaptionTokenizer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# A busy machine is no fault of a test.
+settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any")
 ROOT = Path(__file__).parent.parent
 BUILTIN = ROOT / "captioner" / "builtin"
 

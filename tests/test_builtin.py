@@ -8,8 +8,8 @@ import pytest
 
 import captioner
 from captioner.ensemble import load_model
-from captioner.images import find_photos
 from captioner.metrics import cider_d
+from captioner.photos import find_photos
 from captioner.samples import sample_photos
 from captioner.tokenizer import CaptionTokenizer
 

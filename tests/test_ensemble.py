@@ -12,8 +12,8 @@ from captioner.cli import app
 from captioner.ensemble import Ensemble, load_model
 from captioner.errors import ModelError
 from captioner.generation import Search
-from captioner.images import load_photo
 from captioner.model import CaptionModel
+from captioner.photos import load_photo
 from captioner.tokenizer import BOS, CaptionTokenizer
 from train.release import main as release
 
@@ -165,7 +165,7 @@ def test_a_captioner_of_an_ensemble(ensemble, tmp_path):
     for word in alone.words:
         assert word.heatmap is not None and word.heatmap.shape == (3, 3)
         assert word.heatmap.sum() == pytest.approx(1, abs=1e-5)
-    every = captioner.word_weights(alone)
+    every = captioner.word_attention(alone)
     assert every[0].shape == (4, 4, 3, 3)
     np.testing.assert_allclose(every[0].mean((0, 1)), alone.words[0].heatmap, atol=1e-5)
     shown = CliRunner().invoke(app, ["info", "--model", str(tmp_path / "model")])

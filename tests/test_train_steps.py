@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from captioner.encoder import EncoderConfig, build_encoder
+from captioner.encoders import EncoderConfig, build_encoder
 from captioner.model import CaptionModel
 from train.augment import cropped
 from train.build import resized

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from captioner.errors import DataError, PhotoError
-from captioner.images import load_photo, to_square
+from captioner.photos import load_photo, to_square
 
 from .data import Example
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from captioner.decoder import DecoderConfig
-from captioner.encoder import EncoderConfig, fold_batch_norm, has_weights
+from captioner.encoders import EncoderConfig, fold_batch_norm, has_weights
 from captioner.errors import DataError
 from captioner.generation import Search
 from captioner.model import CaptionModel, ModelConfig

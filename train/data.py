@@ -32,7 +32,7 @@ class Example:
 
     @property
     def photo(self) -> Path | bytes:
-        """What `captioner.images.load_photo` takes."""
+        """What `captioner.photos.load_photo` takes."""
         return self.file if self.member is None else self.member.read()
 
 

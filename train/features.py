@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from captioner.encoder import PatchEncoder
+from captioner.encoders import PatchEncoder
 
 from .augment import Views, flipped
 from .data import Example

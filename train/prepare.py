@@ -16,8 +16,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from captioner.errors import DataError, PhotoError
-from captioner.images import load_photo
 from captioner.machine import cores
+from captioner.photos import load_photo
 
 from .data import Example, load_all
 from .options import parser, recipe_of, run

@@ -8,8 +8,8 @@ import torch
 
 from captioner.captioner import finish
 from captioner.generation import Hypothesis
-from captioner.images import load_photo, to_square
 from captioner.model import CaptionModel
+from captioner.photos import load_photo, to_square
 
 from .data import Example
 

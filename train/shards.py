@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from captioner.errors import DataError
-from captioner.images import PHOTO_SUFFIXES
+from captioner.photos import PHOTO_SUFFIXES
 
 
 @dataclass(frozen=True)

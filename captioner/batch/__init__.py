@@ -8,10 +8,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .run import Done, caption_files, caption_items
+    from .run import Done, caption_items
     from .sources import Item, find_items
 
-__all__ = ["Done", "Item", "caption_files", "caption_items", "find_items"]
+__all__ = ["Done", "Item", "caption_items", "find_items"]
 _HOMES = {"Item": ".sources", "find_items": ".sources"}
 
 

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from captioner.errors import CaptionerError, PhotoError
-from captioner.options import Device, Dtype, Model
+from captioner.options import DeviceOption, DtypeOption, ModelOption, with_settings
+from captioner.request import Request
 from captioner.signals import stopping
 
 from .decode import Captioned
@@ -57,7 +58,9 @@ Examples:
 """
 
 
+@with_settings
 def caption(
+    *,
     paths: Annotated[
         list[str] | None,
         typer.Argument(
@@ -123,25 +126,7 @@ def caption(
         bool, typer.Option("--ordered", help="Write in the order of the input.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
-    beams: Annotated[int | None, typer.Option(help="Width of the beam search.")] = None,
-    alternatives: Annotated[int, typer.Option(help="Further captions for each photo.")] = 0,
-    length_penalty: Annotated[
-        float | None, typer.Option(help="Above 0 favours longer captions, below shorter ones.")
-    ] = None,
-    min_length: Annotated[int | None, typer.Option(help="In tokens, about words.")] = None,
-    max_length: Annotated[int | None, typer.Option(help="In tokens, about words.")] = None,
-    no_repeat: Annotated[
-        int | None, typer.Option(help="Never the same run of so many tokens twice.")
-    ] = None,
-    prefix: Annotated[str, typer.Option(help="How every caption begins.")] = "",
-    without: Annotated[
-        list[str] | None, typer.Option(help="A word that must not appear; may be repeated.")
-    ] = None,
-    sample: Annotated[bool, typer.Option("--sample", help="Draw captions at random.")] = False,
-    temperature: Annotated[float | None, typer.Option(help="With --sample.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="With --sample.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="With --sample.")] = None,
-    seed: Annotated[int | None, typer.Option(help="With --sample.")] = None,
+    request: Request,
     batch_size: Annotated[int, typer.Option(help="Photos that the model takes at once.")] = 16,
     time_limit: Annotated[
         float, typer.Option(help="Seconds for decoding a photo, after which it is given up.")
@@ -150,9 +135,9 @@ def caption(
     workers: Annotated[
         int | None, typer.Option(help="With --engine ray: models in the cluster.")
     ] = None,
-    model: Model = None,
-    device: Device = None,
-    dtype: Dtype = None,
+    model: ModelOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
 ) -> None:
     """See CAPTION_HELP."""
     named = list(paths or [])
@@ -193,13 +178,7 @@ def caption(
     task = Task(
         batch_size=batch_size, seconds=time_limit, skip=skip, sheets=heatmaps is not None,
         ordered=ordered or not records, steady=records is not None,
-        options={"prefix": prefix, "without": tuple(without or ())},
-        search={
-            "alternatives": alternatives, "beams": beams, "length_penalty": length_penalty,
-            "min_length": min_length, "max_length": max_length, "no_repeat": no_repeat,
-            "sample": sample or None, "temperature": temperature, "top_k": top_k, "top_p": top_p,
-            "seed": seed,
-        },
+        request=request.with_(heatmaps=heatmaps is not None),
         model=model, device=device, dtype=dtype,
     )  # fmt: skip
     # A file name need not be valid UTF-8: print the bytes that it has.

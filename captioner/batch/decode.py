@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from captioner.images import Limits, Photo, load_photo, to_square
+from captioner.photos import Limits, Photo, load_photo, to_square
 
 from .fetch import TOTAL
 from .sources import Item, open_item, sidecar

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from captioner.errors import CaptionerError
 from captioner.files import replace
+from captioner.request import Request
 
 from .decode import Captioned
 from .journal import Journal
@@ -38,8 +39,7 @@ class Task:
 
     seconds: for decoding a photo. skip: which photos to leave out. sheets: make contact sheets.
     ordered: give batches in the order of the input. steady: the threads do not depend on how many
-    photos there are, since that can change the last digits. options: of `Captioner.caption_photos`.
-    search: of `Captioner.search`.
+    photos there are, since that can change the last digits. request: how they are captioned.
     """
 
     batch_size: int = 16
@@ -48,8 +48,7 @@ class Task:
     sheets: bool = False
     ordered: bool = False
     steady: bool = False
-    options: dict[str, Any] = field(default_factory=dict)
-    search: dict[str, Any] = field(default_factory=dict)
+    request: Request = field(default_factory=Request)
     model: str | None = None
     device: str | None = None
     dtype: str | None = None

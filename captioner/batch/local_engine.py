@@ -44,7 +44,7 @@ class LocalEngine:
             from captioner.captioner import DRAWN_SIDE, load
 
             self.model = load(task.model, device=task.device, dtype=task.dtype)
-            self.search = self.model.search(**task.search)
+            self.search = self.model.search(task.request)
         except BaseException:
             self.pool.close()
             raise
@@ -72,9 +72,9 @@ class LocalEngine:
         lanes = 1 if self.alone else lanes_for(self.model.device, self.cores)
         try:
             for batch in caption_batches(
-                self.model, batches, self.search, self.decoder, self.pool,
+                self.model, batches, self.task.request, self.decoder, self.pool,
                 lanes=lanes, threads=None if self.alone else self.cores // lanes,
-                ordered=self.task.ordered, stop=stop, **self.task.options,
+                ordered=self.task.ordered, stop=stop,
             ):  # fmt: skip
                 yield [result(done, self.model, sheet=self.task.sheets) for done in batch]
         except RuntimeError as error:
@@ -101,5 +101,6 @@ def settings(task: Task, model: Captioner, search: Search) -> dict[str, Any]:
         "weights_sha256": digest,
         "dtype": str(model.dtype).removeprefix("torch."),
         **search.to_dict(),
-        **{name: list(v) if isinstance(v, tuple) else v for name, v in task.options.items()},
+        "prefix": task.request.prefix,
+        "without": list(task.request.without),
     }

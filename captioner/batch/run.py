@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,9 @@ import torch
 
 from captioner.captioner import DRAWN_SIDE, Caption, Captioner
 from captioner.errors import PhotoError
-from captioner.generation import Search
-from captioner.images import Limits, Photo
 from captioner.machine import cores
+from captioner.photos import Limits, Photo
+from captioner.request import Request
 
 from .decode import Decoder
 from .pool import Pool
@@ -40,54 +39,36 @@ class Done:
     caption: Caption | None = None
     error: PhotoError | None = None
 
-    @property
-    def file(self) -> Path:
-        """The item's name as a path."""
-        return Path(self.item.name)
-
-
-def caption_files(
-    model: Captioner, files: Iterable[Path | str], search: Search, **options: Any
-) -> Iterator[Done]:
-    """Caption files in the order given; a bad one gives its error and stops nothing. Options as
-    `caption_items`."""
-    items = (Item(str(file), path=str(file)) for file in files)
-    return caption_items(model, items, search, **{"ordered": True, **options})
-
 
 def caption_items(
     model: Captioner,
     items: Iterable[Item],
-    search: Search,
+    request: Request,
     *,
     batch_size: int = 16,
-    heatmaps: bool = False,
     limits: Limits | None = None,
     seconds: float = 10.0,
     pool: Pool | None = None,
     ordered: bool = False,
-    **options: Any,
 ) -> Iterator[Done]:
     """Caption items; a bad one gives its error and stops nothing.
 
     Args:
         batch_size: photos that go through the model together.
-        heatmaps: also take the second look, and keep the photos to draw on.
         limits: of each photo's size. seconds: for decoding one photo, after which it is given up.
         pool: decodes the photos; None: one of its own, of threads for few items.
         ordered: give the results in the order of the items, else batch by batch as they are done.
-        **options: of `Captioner.caption_photos`.
     """
     iterator = iter(items)
     first = list(itertools.islice(iterator, FEW + 1))
     batches = chunks(itertools.chain(first, iterator), batch_size)
     own = pool is None
     pool = pool or Pool(min(cores(), len(first)), processes=len(first) > FEW)
-    decoder = Decoder(model.size, DRAWN_SIDE if heatmaps else None, limits or Limits(), seconds)
+    decoder = Decoder(
+        model.size, DRAWN_SIDE if request.heatmaps else None, limits or Limits(), seconds
+    )
     try:
-        for batch in caption_batches(
-            model, batches, search, decoder, pool, ordered=ordered, **options
-        ):
+        for batch in caption_batches(model, batches, request, decoder, pool, ordered=ordered):
             yield from batch
     finally:
         if own:
@@ -97,7 +78,7 @@ def caption_items(
 def caption_batches(
     model: Captioner,
     batches: Iterable[Sequence[Item]],
-    search: Search,
+    request: Request,
     decoder: Decoder,
     pool: Pool,
     *,
@@ -105,21 +86,19 @@ def caption_batches(
     threads: int | None = None,
     ordered: bool = False,
     stop: Callable[[], bool] = lambda: False,
-    **options: Any,
 ) -> Iterator[list[Done]]:
     """Caption batches of items, each as one batch of the model. Memory is bounded: a few batches
     are held, however many there are. Once `stop()` is true, the batches that the model has are
     finished and no others begun.
 
     lanes: batches in the model at a time, each in a thread of ours that uses `threads` cores (None:
-    as torch has it). Options as `Captioner.caption_photos`.
+    as torch has it).
     """
     running: deque[Future[list[Done]]] = deque()
-    options["heatmaps"] = decoder.drawn is not None
     begin = functools.partial(torch.set_num_threads, threads) if threads else None
     with ThreadPoolExecutor(lanes, initializer=begin) as executor:
         for batch in _decoded(batches, decoder, pool, ordered, stop):
-            running.append(executor.submit(_caption, model, batch, search, options))
+            running.append(executor.submit(_caption, model, batch, request))
             while len(running) > lanes or (running and running[0].done()):
                 yield running.popleft().result()
         while running:
@@ -174,15 +153,13 @@ class _Batch:
     missing: int
 
 
-def _caption(
-    model: Captioner, batch: _Batch, search: Search, options: dict[str, Any]
-) -> list[Done]:
+def _caption(model: Captioner, batch: _Batch, request: Request) -> list[Done]:
     good = [outcome for outcome in batch.outcomes if isinstance(outcome, tuple)]
     captions: Iterator[Caption] = iter(())
     if good:
         pixels = np.stack([pixels for pixels, _ in good])
         photos: list[Photo] = [photo for _, photo in good]
-        captions = iter(model.caption_pixels(pixels, photos, search, **options))
+        captions = iter(model.caption_pixels(pixels, photos, request))
     done = []
     for item, outcome in zip(batch.items, batch.outcomes, strict=True):
         caption = next(captions) if isinstance(outcome, tuple) else None

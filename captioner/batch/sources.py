@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from captioner.errors import CaptionerError, DataError, PhotoError
-from captioner.images import PHOTO_SUFFIXES, Limits, walk_photos
+from captioner.photos import PHOTO_SUFFIXES, Limits, walk_photos
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
@@ -384,7 +384,7 @@ _zips: dict[str, zipfile.ZipFile] = {}
 
 
 def open_item(item: Item, limits: Limits) -> str | NamedBytes:
-    """What `images.load_photo` takes: the path of a file, or the bytes of anything else.
+    """What `photos.load_photo` takes: the path of a file, or the bytes of anything else.
 
     Raises PhotoError when there are none.
     """

@@ -21,12 +21,12 @@ from captioner.batch.records import record
 from captioner.batch.sources import Item, open_item
 from captioner.captioner import DRAWN_SIDE, Caption, Captioner
 from captioner.errors import CaptionerError, PhotoError
-from captioner.images import Photo, load_photo
 from captioner.machine import cores
+from captioner.photos import Photo, load_photo
 
 from .gather import Gather
 from .models import Models
-from .settings import order
+from .settings import asked
 from .shelf import Shelf
 from .uploads import PHOTO_LIMITS, told
 
@@ -65,15 +65,14 @@ class CaptionDesk:
 
         Raises CaptionerError, with the photo called by the name that its owner gave it.
         """
-        asked = order(self.models, options)
-        captioner = asked.captioner
+        captioner, request = asked(self.models, options)
         try:
             side = max(captioner.size, DRAWN_SIDE)
             source = open_item(item, PHOTO_LIMITS)
             photo = load_photo(source, min_side=side, limits=PHOTO_LIMITS)
         except PhotoError as error:
             raise PhotoError(told(error, item)) from error
-        caption = self.gather.caption(captioner, photo, asked.search, asked.prefix, asked.without)
+        caption = self.gather.caption(captioner, photo, request)
         name = Path(item.name).name
         captions = [_at_drawn_size(c, name) for c in (caption, *caption.alternatives)]
         return captioner, replace(captions[0], alternatives=captions[1:])
@@ -122,7 +121,7 @@ class CaptionDesk:
         def draw() -> dict[str, Any]:
             shown = self.shelf.get(ask.get("id"))
             caption, word, layer = shown.caption(ask.get("rank")), ask.get("word"), ask.get("layer")
-            weights = shown.captioner.word_weights(caption)
+            weights = shown.captioner.word_attention(caption)
             if not isinstance(word, int) or not 0 <= word < len(weights):
                 raise CaptionerError(f"There is no word {word!r}.")
             if not isinstance(layer, int) or not 0 <= layer < len(weights[word]):

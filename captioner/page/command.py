@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from captioner.errors import CaptionerError
-from captioner.options import Device, Dtype
+from captioner.options import DeviceOption, DtypeOption
 
 
 def demo(
@@ -47,8 +47,8 @@ def demo(
         int | None,
         typer.Option(min=1, help="How many may wait; later ones are told that the server is busy."),
     ] = None,
-    device: Device = None,
-    dtype: Dtype = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
     browser: Annotated[bool, typer.Option("--browser", help="Open the page in a browser.")] = False,
 ) -> None:
     """Open the web page: drop a photo, click a word, see where the model looked.

@@ -18,7 +18,7 @@ from captioner.captioner import Caption, Captioner
 from captioner.errors import CaptionerError
 
 from .caption import CaptionDesk, answered, data_uri
-from .settings import order
+from .settings import asked
 from .shelf import Shelf
 from .uploads import PHOTO_LIMITS, Upload, photos_in, told, upload_folder
 
@@ -53,23 +53,20 @@ class FolderDesk:
 
         Raises CaptionerError when an option makes no sense.
         """
-        asked = order(self.desk.models, options)
+        captioner, request = asked(self.desk.models, options)
         key = self.runs.put(run, 40_000 * len(run.items))
         began = time.perf_counter()
         yield _progress(key, run, began)
         done = caption_items(
-            asked.captioner,
+            captioner,
             run.items,
-            asked.search,
-            heatmaps=True,  # for the photos that come with them, of which the thumbnails are made
+            request,  # with heatmaps: the thumbnails are made of the photos that come with them
             batch_size=BATCH,
             limits=PHOTO_LIMITS,
             ordered=True,
-            prefix=asked.prefix,
-            without=asked.without,
         )
         for one in done:
-            _add(run, one.item, one.caption, one.error, asked.captioner)
+            _add(run, one.item, one.caption, one.error, captioner)
             if len(run.records) % BATCH == 0:
                 yield _progress(key, run, began)
         yield _progress(key, run, began)

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from captioner.captioner import Caption, Captioner
-from captioner.generation import Search
-from captioner.images import Photo
+from captioner.photos import Photo
+from captioner.request import Request
 
 MOST = 8
 """Photos in a batch: more gain little and make the first of them wait for the last."""
@@ -28,15 +28,13 @@ class Task:
 
     captioner: Captioner
     photo: Photo
-    search: Search
-    prefix: str = ""
-    without: tuple[str, ...] = ()
+    request: Request
     caption: Future[Caption] = field(default_factory=Future)
 
     @property
     def way(self) -> Hashable:
         """Tasks with the same one can be done together."""
-        return id(self.captioner), self.search, self.prefix, self.without
+        return id(self.captioner), self.request
 
 
 class Gather:
@@ -63,10 +61,7 @@ class Gather:
             first = tasks[0]
             try:
                 captions = first.captioner.caption_photos(
-                    [task.photo for task in tasks],
-                    first.search,
-                    prefix=first.prefix,
-                    without=first.without,
+                    [task.photo for task in tasks], first.request
                 )
             except BaseException as error:
                 for task in tasks:

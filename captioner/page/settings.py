@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from captioner.captioner import Captioner
 from captioner.errors import CaptionerError
-from captioner.generation import Search
+from captioner.request import Request
+from captioner.settings import checked
 
 from .models import Models
 
@@ -83,70 +83,14 @@ def read(
     }
 
 
-# What a stranger may ask of this machine: type, least and most.
-BOUNDS: dict[str, tuple[type, float, float]] = {
-    "beams": (int, 1, 10),
-    "alternatives": (int, 0, 9),
-    "length_penalty": (float, -5, 5),
-    "min_length": (int, 0, 60),
-    "max_length": (int, 1, 60),
-    "no_repeat": (int, 0, 10),
-    "sample": (bool, 0, 1),
-    "temperature": (float, 0.01, 10),
-    "top_k": (int, 0, 10_000),
-    "top_p": (float, 0.01, 1),
-    "seed": (int, 0, 2**53),
-}
-MAX_TEXT = 200
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a person asks for: a model and how it is to write."""
-
-    captioner: Captioner
-    search: Search
-    prefix: str
-    without: tuple[str, ...]
-
-
-def order(models: Models, options: Any) -> Order:
-    """The order that options from outside amount to. Raises CaptionerError, ModelError."""
-    chosen = checked(options)
-    captioner = models.get(chosen.pop("model", None))
-    prefix, without = chosen.pop("prefix", ""), tuple(chosen.pop("without", ()))
-    return Order(captioner, captioner.search(**chosen), prefix, without)
-
-
-def checked(options: Any) -> dict[str, Any]:
-    """Options from the other side of the net: known, of the right kind, within bounds.
-
-    Raises CaptionerError, which names the option.
-    """
-    if not isinstance(options, dict):
-        raise CaptionerError('Options are an object, such as {"beams": 5}.')
-    good: dict[str, Any] = {}
-    for name, value in options.items():
-        if value is None:
-            continue
-        if name in BOUNDS:
-            kind, low, high = BOUNDS[name]
-            number = isinstance(value, (int, float)) and isinstance(value, bool) == (kind is bool)
-            if not number or not low <= value <= high or kind(value) != value:
-                shown = "true or false" if kind is bool else f"a number from {low:g} to {high:g}"
-                raise CaptionerError(f"{name} is {shown}, not {value!r}.")
-            value = kind(value)
-        elif name in ("model", "prefix"):
-            if not isinstance(value, str) or len(value) > MAX_TEXT:
-                raise CaptionerError(f"{name} is a text of at most {MAX_TEXT} letters.")
-        elif name == "without":
-            if not isinstance(value, list) or not _are_words(value):
-                raise CaptionerError("without is a list of at most 20 words.")
-        else:
-            raise CaptionerError(f"There is no option {name!r}.")
-        good[name] = value
-    return good
-
-
-def _are_words(values: list[Any]) -> bool:
-    return len(values) <= 20 and all(isinstance(v, str) and len(v) <= 50 for v in values)
+def asked(models: Models, options: object) -> tuple[Captioner, Request]:
+    """The model and the request that options from outside amount to. Raises CaptionerError,
+    ModelError."""
+    chosen = dict(options) if isinstance(options, dict) else options
+    name = chosen.pop("model", None) if isinstance(chosen, dict) else None
+    if name is not None and not isinstance(name, str):
+        raise CaptionerError("`model` is the name of a model.")
+    request = checked(Request, chosen)
+    captioner = models.get(name)
+    captioner.search(request)  # what makes no sense is told before the photo is read
+    return captioner, request

@@ -14,7 +14,7 @@ from typing import Any
 
 from captioner.batch.sources import Item, find_items
 from captioner.errors import CaptionerError, PhotoError
-from captioner.images import Limits
+from captioner.photos import Limits
 
 MAX_UPLOAD = 256 << 20
 """Bytes of one uploaded file."""

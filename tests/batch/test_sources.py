@@ -23,7 +23,7 @@ from captioner.batch.sources import (
     read_list,
 )
 from captioner.errors import DataError, PhotoError
-from captioner.images import Limits
+from captioner.photos import Limits
 
 
 def photo(colour="red", format="JPEG"):

@@ -7,8 +7,9 @@ import pytest
 
 import captioner
 from captioner.errors import CaptionerError
-from captioner.images import load_photo
 from captioner.page.gather import MOST, Gather
+from captioner.photos import load_photo
+from captioner.request import Request
 
 
 @pytest.fixture(scope="module")
@@ -21,17 +22,16 @@ def test_many_at_once_get_their_own_captions(model, photos, monkeypatch):
     gather, batches, gate = Gather(1, 1), [], threading.Event()
     real = model.caption_photos
 
-    def counted(batch, search, **options):
+    def counted(batch, request):
         gate.wait(60)
-        batches.append((len(batch), search.beams))
-        return real(batch, search, **options)
+        batches.append((len(batch), request.beams))
+        return real(batch, request)
 
     monkeypatch.setattr(model, "caption_photos", counted)
-    searches = {beams: model.search(beams=beams) for beams in (1, 3)}
     asked = [(n % 3, 1 if n % 4 == 0 else 3) for n in range(16)]
 
     def ask(pair):
-        return gather.caption(model, loaded[pair[0]], searches[pair[1]]).text
+        return gather.caption(model, loaded[pair[0]], Request(beams=pair[1])).text
 
     with ThreadPoolExecutor(16) as pool:
         answers = pool.map(ask, asked)
@@ -48,8 +48,8 @@ def test_a_mistake_reaches_who_made_it_and_nobody_else(model, photos):
     gather = Gather(1, 1)
     long = "word " * 40
     with ThreadPoolExecutor(4) as pool:
-        wrong = pool.submit(gather.caption, model, photo, model.search(), long)
-        right = [pool.submit(gather.caption, model, photo, model.search()) for _ in range(3)]
+        wrong = pool.submit(gather.caption, model, photo, Request(prefix=long))
+        right = [pool.submit(gather.caption, model, photo, Request()) for _ in range(3)]
         with pytest.raises(CaptionerError, match="leaves nothing to write"):
             wrong.result()
         assert {r.result().text for r in right} == {model.caption(photos[2]).text}

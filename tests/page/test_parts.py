@@ -11,7 +11,6 @@ pytest.importorskip("gradio", reason="the page needs gradio: pip install -e '.[d
 
 from captioner.batch.sources import open_item, sidecar
 from captioner.errors import CaptionerError, PhotoError
-from captioner.images import Limits
 from captioner.page import uploads
 from captioner.page.caption import CaptionDesk
 from captioner.page.command import people
@@ -19,6 +18,7 @@ from captioner.page.models import Models
 from captioner.page.shelf import Shelf
 from captioner.page.theme import static
 from captioner.page.uploads import Upload, photos_in, uploaded
+from captioner.photos import Limits
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import transformers as tf
 from torch import nn
 
 from captioner.decoder import DecoderConfig
-from captioner.encoder import HALF_MEAN, EncoderConfig, build_encoder, fold_batch_norm
+from captioner.encoders import HALF_MEAN, EncoderConfig, build_encoder, fold_batch_norm
 from captioner.errors import ModelError
 from captioner.model import CaptionModel, ModelConfig
 from captioner.tokenizer import CaptionTokenizer
@@ -489,6 +489,6 @@ def test_settings_that_cannot_be_are_refused(options):
 
 
 def test_the_libraries_are_imported_only_when_they_are_used():
-    code = "import sys, captioner.encoder; print(*sys.modules)"
+    code = "import sys, captioner.encoders; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"timm", "transformers", "torchvision"} & set(out.stdout.split())

@@ -36,6 +36,7 @@ __all__ = [
     "PHOTO_SUFFIXES",
     "Limits",
     "Photo",
+    "PhotoSource",
     "find_photos",
     "load_photo",
     "to_square",
@@ -82,13 +83,13 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
-Source: TypeAlias = (
+PhotoSource: TypeAlias = (
     "str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray | torch.Tensor | Photo"
 )
 
 
 def load_photo(
-    source: Source, *, min_side: int | None = None, limits: Limits = DEFAULT_LIMITS
+    source: PhotoSource, *, min_side: int | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> Photo:
     """Load one photograph: EXIF orientation applied, alpha over white, first frame, RGB.
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile
 
 from captioner.errors import PhotoError
-from captioner.images import Limits, Photo, find_photos, load_photo, to_square
+from captioner.photos import Limits, Photo, find_photos, load_photo, to_square
 
 UPRIGHT = np.zeros((24, 40, 3), np.uint8)  # four different corners: any wrong turn shows
 UPRIGHT[:12, :20] = (200, 30, 30)
@@ -317,7 +317,7 @@ def test_tensors_that_are_no_photo():
 
 def test_neither_torch_nor_a_decoder_is_imported_before_it_is_needed():
     code = (
-        "import sys, captioner.images, captioner.render;"
+        "import sys, captioner.photos, captioner.render;"
         "print([m for m in ('torch', 'matplotlib', 'pillow_heif', 'PIL.ImageCms',"
         " 'PIL.TiffImagePlugin') if m in sys.modules])"
     )

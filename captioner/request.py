@@ -1,0 +1,129 @@
+"""What a person may ask of a caption: every setting, declared once.
+
+The options of `captioner caption`, the controls of the page and what its API accepts are made from
+these fields. A setting that is None is the model's own (`search` in its config.json).
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Self, TypedDict
+
+from .errors import SettingError
+from .generation import Search
+from .settings import setting
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a photo is to be captioned. The numbers are bounds of the page and the API; what makes no
+    sense anywhere `Search` refuses."""
+
+    beams: int | None = setting(
+        None, "How many captions the search follows at a time; 1 is the quickest.",
+        least=1, most=10, label="Beams", value="N",
+    )  # fmt: skip
+    alternatives: int = setting(
+        0, "How many further captions of each photo to give as well.",
+        least=0, most=9, label="Other captions to show", value="N",
+    )  # fmt: skip
+    length_penalty: float | None = setting(
+        None, "Above 0 the search favours longer captions, below 0 shorter ones.",
+        least=-5, most=5, value="X",
+    )  # fmt: skip
+    min_length: int | None = setting(
+        None, "The fewest tokens of a caption; a token is about a word.",
+        least=0, most=60, label="Shortest, in tokens", value="N",
+    )  # fmt: skip
+    max_length: int | None = setting(
+        None, "The most tokens of a caption; a token is about a word.",
+        least=1, most=60, label="Longest, in tokens", value="N",
+    )  # fmt: skip
+    no_repeat: int | None = setting(
+        None, "Never write the same run of N tokens twice in a caption; 0 allows it.",
+        least=0, most=10, value="N",
+    )  # fmt: skip
+    prefix: str = setting(
+        "", "The words that every caption begins with; the model writes on from them.",
+        most=200, label="The caption begins with", value="TEXT",
+    )  # fmt: skip
+    without: tuple[str, ...] = setting(
+        (), "A word that must not appear in a caption; may be given several times.",
+        most=50, label="Words to do without", value="WORD",
+    )  # fmt: skip
+    sample: bool = setting(False, "Draw the words at random instead of searching for the best.")
+    temperature: float | None = setting(
+        None, "How bold the draws are: below 1 careful, above 1 daring.",
+        least=0.01, most=10, label="Temperature", value="X",
+    )  # fmt: skip
+    top_k: int | None = setting(
+        None, "Draw each word from the K most probable ones only; 0 draws from all.",
+        least=0, most=10_000, value="K",
+    )  # fmt: skip
+    top_p: float | None = setting(
+        None, "Draw each word from the most probable ones that make up this share together.",
+        least=0.01, most=1, value="P",
+    )  # fmt: skip
+    seed: int | None = setting(
+        None, "The number that draws follow from: with the same seed, the same captions.",
+        least=0, most=2**53, label="Seed", value="N",
+    )  # fmt: skip
+    heatmaps: bool = setting(
+        True, "Give every word its heatmap: where the model looked to write it.", flag=""
+    )
+
+    def __post_init__(self) -> None:
+        words = (self.without,) if isinstance(self.without, str) else self.without
+        clean = tuple(w for w in (word.strip() for word in words) if w)
+        object.__setattr__(self, "without", clean)
+
+    def with_(self, **changes: Any) -> Self:
+        """A copy with some settings changed; None leaves a setting as it is."""
+        return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
+
+    def search(self, base: Search) -> Search:
+        """The search that this asks for, of a model whose own is `base`.
+
+        Raises SettingError for what makes no sense.
+        """
+        if self.alternatives < 0:
+            raise SettingError("`alternatives` must not be negative.")
+        beams = base.beams if self.beams is None else self.beams
+        if self.alternatives >= beams and self.alternatives and not self.sample:
+            raise SettingError(
+                f"{self.alternatives} `alternatives` need a beam of at least "
+                f"{self.alternatives + 1}; `beams` is {beams}."
+            )
+        names = {f.name for f in dataclasses.fields(Search)} - {"sample"}
+        changes = {n: v for n, v in vars(self).items() if n in names and v is not None}
+        return base.with_(
+            returned=1 + self.alternatives, sample=self.sample or base.sample, **changes
+        )
+
+
+class Keywords(TypedDict, total=False):
+    """The fields of a Request as the keywords of a call, for type checkers."""
+
+    beams: int | None
+    alternatives: int | None
+    length_penalty: float | None
+    min_length: int | None
+    max_length: int | None
+    no_repeat: int | None
+    prefix: str | None
+    without: str | Iterable[str] | None
+    sample: bool | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    seed: int | None
+    heatmaps: bool | None
+
+
+def unknown_setting(name: str) -> SettingError:
+    """The error for a keyword that is no setting, with the one that may have been meant."""
+    known = [f.name for f in dataclasses.fields(Request)]
+    near = difflib.get_close_matches(name.removeprefix("num_"), known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+    return SettingError(f"There is no setting {name!r}: {hint}")
