@@ -117,6 +117,16 @@ def test_a_shard_that_is_no_tar_is_a_sentence(tmp_path):
         load_all([], [], [tmp_path.parent / tmp_path.name / ".."])
 
 
+def test_a_shard_that_is_cut_or_damaged_is_a_sentence_and_not_fewer_photos(tmp_path):
+    write_shards([(".jpg", bytes(900), i, ("a dog",)) for i in range(6)], tmp_path / "s")
+    path = tmp_path / "s" / "shard-00000.tar"
+    whole = path.read_bytes()
+    for damaged in (whole[:3072], whole[:3300], whole[:3075] + b"?" + whole[3076:], whole[:700]):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"shard-00000\.tar cannot be read as a tar"):
+            load_shards(path)
+
+
 def test_augmented_views_are_the_same_in_workers_and_at_every_visit(folder):
     examples = load_examples(folder, folder / "captions.json", keep=True)[:3]
     plan = [(np.array([0, 1, 2]), np.array([7, 8, 9])), (np.array([2, 0]), np.array([7, 7]))]

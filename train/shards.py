@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from captioner.errors import DataError
 from captioner.photos import PHOTO_SUFFIXES
+from captioner.tars import tar_members
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,11 @@ def read_shards(path: Path) -> list[Sample]:
 def _read_shard(path: Path) -> Iterator[Sample]:
     groups: dict[str, dict[str, Member]] = {}
     try:
-        with tarfile.open(path, "r:") as tar:
-            for info in tar:
-                if info.isfile():
-                    key, suffix = _key(info.name)
-                    member = Member(path, info.name, info.offset_data, info.size)
-                    groups.setdefault(key, {})[suffix] = member
+        for _, info in tar_members(path):
+            if info.isfile():
+                key, suffix = _key(info.name)
+                member = Member(path, info.name, info.offset_data, info.size)
+                groups.setdefault(key, {})[suffix] = member
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"The shard {path} cannot be read as a tar: {error}.") from error
     for key, members in groups.items():

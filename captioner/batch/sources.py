@@ -20,7 +20,6 @@ import os
 import re
 import stat
 import sys
-import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -30,6 +29,7 @@ from typing import Any, BinaryIO
 
 from captioner.errors import CaptionerError, DataError, PhotoError
 from captioner.photos import PHOTO_SUFFIXES, Limits, walk_photos
+from captioner.tars import tar_members
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
@@ -231,20 +231,18 @@ def _shown(path: str) -> str:
 def _of_tar(path: str, passed: Passed, limits: Limits) -> Iterator[Item]:
     plain = path.lower().endswith(".tar")
     try:
-        with tarfile.open(path, "r:" if plain else "r|*") as tar:
-            for member in tar:
-                tar.members = []  # type: ignore[attr-defined]  # else all are kept; a shard may have a million
-                if not _is_member(member.name, member.isreg() and not member.issparse(), passed):
-                    continue
-                name, place = f"{path}/{member.name}", _inside(f"{Path(path).name}/{member.name}")
-                if plain:
-                    span = member.offset_data, member.size
-                    yield Item(name, path=path, span=span, place=place)
-                elif member.size > limits.max_bytes:
-                    yield Item(name, problem=_too_large(name, limits))
-                else:
-                    stream = tar.extractfile(member)
-                    yield Item(name, data=stream.read() if stream else b"", place=place)
+        for tar, member in tar_members(path, compressed=not plain):
+            if not _is_member(member.name, member.isreg() and not member.issparse(), passed):
+                continue
+            name, place = f"{path}/{member.name}", _inside(f"{Path(path).name}/{member.name}")
+            if plain:
+                span = member.offset_data, member.size
+                yield Item(name, path=path, span=span, place=place)
+            elif member.size > limits.max_bytes:
+                yield Item(name, problem=_too_large(name, limits))
+            else:
+                stream = tar.extractfile(member)
+                yield Item(name, data=stream.read() if stream else b"", place=place)
     except Exception as error:  # a damaged tar raises whatever its decompressor raises
         yield Item(path, problem=_broken_archive(path, error))
 

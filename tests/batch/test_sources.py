@@ -1,5 +1,6 @@
 """Where photos come from: everything named is found once, and what is passed over is counted."""
 
+import gzip
 import io
 import json
 import os
@@ -137,6 +138,24 @@ def test_a_damaged_archive_is_one_error_after_what_could_be_read(tmp_path, kind)
     *_, last = find_items([path])
     with pytest.raises(PhotoError, match=r"cut\..*(damaged or cut short|ends before)|is cut short"):
         Decoder(8)(last)
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz"])
+def test_a_tar_with_a_byte_flipped_in_a_header_is_told_after_the_photos_before_it(tmp_path, kind):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for i in range(6):
+            member = tarfile.TarInfo(f"{i}.jpg")
+            member.size = len(photo())
+            tar.addfile(member, io.BytesIO(photo()))
+    data = bytearray(stream.getvalue())
+    data[2 * (512 + -(-len(photo()) // 512) * 512) + 3] ^= 1
+    path = tmp_path / f"flipped.{kind}"
+    path.write_bytes(gzip.compress(data) if kind == "tar.gz" else data)
+    *found, last = find_items([path])
+    assert names(found) == [f"{path}/{i}.jpg" for i in range(2)]
+    with pytest.raises(PhotoError, match=r"flipped\.tar.* is damaged or cut short \(bad checksum"):
+        open_item(last, Limits())
 
 
 @pytest.mark.parametrize("text", [b"a.jpg\nb c.jpg\n", b"a.jpg\0b c.jpg\0", b"a.jpg\r\nb c.jpg"])
