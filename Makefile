@@ -1,13 +1,15 @@
 # make caption              captions the sample photographs (or: make caption PHOTOS=~/Pictures)
 # make demo                 opens the web page (or: make demo OPTIONS="--port 8000")
-# make test                 formatting, lint, types, tests
+# make quick                formatting, lint, types and the fast tests, in about a minute
+# make test                 formatting, lint, types and the tests that belong to every change
+# make test-long            all tests, also those that are worth their time before a release only
 PYTHON ?= python3
 PHOTOS ?=
 OPTIONS ?= --browser
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: caption demo test lint format clean
+.PHONY: caption demo quick test test-long lint format clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -36,8 +38,14 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
+quick: lint
+	$(BIN)/python -m pytest -m "not slow and not long"
+
 test: lint
 	$(BIN)/python -m pytest
+
+test-long: lint
+	$(BIN)/python -m pytest -m ""
 
 format: $(VENV)/.test
 	$(BIN)/ruff format

@@ -37,7 +37,8 @@ def token_maps(weights: np.ndarray, combine: Combine) -> np.ndarray:
     picked = weights[list(combine.layers) or slice(None)]
     picked = picked[:, list(combine.heads) or slice(None)]
     maps = picked.mean(axis=(0, 1), dtype=np.float64)
-    return (maps / maps.sum(axis=-1, keepdims=True)).astype(np.float32)
+    shares: np.ndarray = maps / maps.sum(axis=-1, keepdims=True)
+    return shares.astype(np.float32)
 
 
 def word_maps(

@@ -225,7 +225,7 @@ class Captioner:
         # On a CPU a few photos at a time: the activations of more fit neither into its caches nor
         # into the memory that the allocator keeps at hand.
         group = CPU_PHOTOS if self.device.type == "cpu" else len(pixels)
-        parts = torch.from_numpy(pixels).to(self.device).split(group)
+        parts = torch.split(torch.from_numpy(pixels).to(self.device), group)
         return torch.cat([self.model.features(part) for part in parts])
 
     @torch.inference_mode()

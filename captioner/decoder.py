@@ -83,7 +83,8 @@ class CrossAttention(nn.Module):
         """The fast path: x (R, T, D), memory of B photos -> (R, T, D), R a multiple of B."""
         q = self._queries(x, len(memory[0]))
         y = _attend(q, *memory, causal=False)
-        return self.out(_merge(y).reshape(x.shape))
+        out: Tensor = self.out(_merge(y).reshape(x.shape))
+        return out
 
     def explicit(self, x: Tensor, memory: KeyValue) -> tuple[Tensor, Tensor]:
         """The same, with its weights softmax(Q K^T / sqrt(d)): (R, T, D) and (R, H, T, N)."""

@@ -84,7 +84,7 @@ class Ensemble(Model):
         return torch.cat([member.encoder.head(seen) for member in self.each], dim=2)
 
     def memory_of(self, features: Tensor) -> list[KeyValue]:
-        parts = features.split(self.first.width, dim=2)
+        parts = torch.split(features, self.first.width, dim=2)
         return [
             layer
             for member, part in zip(self.each, parts, strict=True)

@@ -254,7 +254,8 @@ def _settled(finished: list[Hypothesis], best_open: float, length: int, search: 
     worst = sorted((h.score for h in finished), reverse=True)[search.beams - 1]
     # Scores only fall as a caption grows, but dividing by a longer length may raise them.
     reach = length if search.early_stop or search.length_penalty <= 0 else search.max_length + 1
-    return best_open / reach**search.length_penalty <= worst
+    best: float = best_open / reach**search.length_penalty
+    return best <= worst
 
 
 def _sample(

@@ -75,7 +75,8 @@ def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
         return torch.float32
     if name not in DTYPES:
         raise CaptionerError(f"There is no dtype {name!r}; choose one of {', '.join(DTYPES)}.")
-    return getattr(torch, name)
+    found: torch.dtype = getattr(torch, name)
+    return found
 
 
 def describe() -> dict[str, object]:

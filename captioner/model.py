@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from .attention import Combine
 from .decoder import DecoderConfig, KeyValue, TextDecoder
-from .encoders import EncoderConfig, PatchEncoder, build_encoder
+from .encoders import EncoderConfig, PatchEncoder, PatchFeatures, build_encoder
 from .errors import ModelError, SettingError
 from .files import replace
 from .generation import Hypothesis, Processor, Search, Step, generate
@@ -124,7 +124,8 @@ class Projection(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         place = (self.row.unsqueeze(1) + self.col.unsqueeze(0)).flatten(0, 1)
-        return self.norm(self.linear(features)) + place
+        x: Tensor = self.norm(self.linear(features))
+        return x + place
 
 
 class Model(nn.Module):
@@ -281,7 +282,8 @@ class CaptionModel(Model):
         self.decoder = TextDecoder(config.decoder)
 
     def features(self, pixels: Tensor) -> Tensor:
-        return self.encoder(pixels).features
+        found: PatchFeatures = self.encoder(pixels)
+        return found.features
 
     def memory_of(self, features: Tensor, patches: Tensor | None = None) -> list[KeyValue]:
         """Patch features (B, N, C) -> cross-attention keys and values, all layers; of each photo
@@ -334,6 +336,7 @@ class CachedStep:
         if parents is not None and self.past is not None:
             self.past = [(k[parents], v[parents]) for k, v in self.past]
             self._drop_finished(parents.cpu())
+        logits: Tensor
         logits, self.past = self.decoder(tokens, self.memory, self.past)
         return logits[:, -1]
 
