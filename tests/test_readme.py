@@ -17,8 +17,11 @@ from .conftest import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+PAGES = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+
+
+def blocks(kind: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
 COMMANDS = [
@@ -72,11 +75,21 @@ def test_a_command_runs(place, command):
         assert done.stdout.strip()
 
 
-def test_the_python_runs(place, monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "python.md"])
+def test_the_python_runs(place, page, monkeypatch):
     monkeypatch.chdir(place)
-    for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), {})
+    (place / "all-words.png").unlink(missing_ok=True)
+    names: dict = {}
+    for block in blocks("python", PAGES[page].read_text(encoding="utf-8")):
+        exec(compile(block, page, "exec"), names)
     assert (place / "all-words.png").exists()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    text = PAGES[page].read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (PAGES[page].parent / target).exists(), target
 
 
 def test_make_targets_and_files_exist():
