@@ -8,11 +8,13 @@ import dataclasses
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from .errors import SettingError
-from .generation import Search
 from .settings import setting
+
+if TYPE_CHECKING:  # the command line declares its options by this file and must not wait for torch
+    from .generation import Search
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Request:
         """A copy with some settings changed; None leaves a setting as it is."""
         return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
 
-    def search(self, base: Search) -> Search:
+    def search(self, base: "Search") -> "Search":
         """The search that this asks for, of a model whose own is `base`.
 
         Raises SettingError for what makes no sense.
@@ -95,7 +97,7 @@ class Request:
                 f"{self.alternatives} `alternatives` need a beam of at least "
                 f"{self.alternatives + 1}; `beams` is {beams}."
             )
-        names = {f.name for f in dataclasses.fields(Search)} - {"sample"}
+        names = {f.name for f in dataclasses.fields(base)} - {"sample"}
         changes = {n: v for n, v in vars(self).items() if n in names and v is not None}
         return base.with_(
             returned=1 + self.alternatives, sample=self.sample or base.sample, **changes

@@ -78,7 +78,7 @@ class Served:
 
     address: str
     process: int
-    told: list[str]
+    lines: list[str]
 
 
 @contextmanager
@@ -89,15 +89,15 @@ def server(*options: str, **environment: str) -> Iterator[Served]:
         stderr=subprocess.PIPE, text=True, env={**os.environ, **environment},
     )  # fmt: skip
     stderr: Any = process.stderr
-    told: list[str] = []
+    lines: list[str] = []
     try:
         for line in stderr:
-            told.append(line)
+            lines.append(line)
             if found := re.search(r"The page is at (\S+)", line):
-                threading.Thread(target=lambda: told.extend(stderr), daemon=True).start()
-                yield Served(found[1], process.pid, told)
+                threading.Thread(target=lambda: lines.extend(stderr), daemon=True).start()
+                yield Served(found[1], process.pid, lines)
                 return
-        raise RuntimeError(f"The server did not start:\n{''.join(told)}")
+        raise RuntimeError(f"The server did not start:\n{''.join(lines)}")
     finally:
         process.terminate()
         process.wait(30)

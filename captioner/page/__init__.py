@@ -7,9 +7,9 @@
     score.py       the Score tab
     api.py         the named endpoints for programs
     settings.py    the controls of the Caption tab, and the bounds of what may be asked
-    gather.py      photos that are asked for at the same time go through the model together
+    batching.py    photos that are asked for at the same time go through the model together
     models.py      the models that can be chosen, each loaded once
-    shelf.py       what was captioned lately, so that its pictures can be asked for
+    cache.py       what was captioned lately, so that its pictures can be asked for
     uploads.py     which files may be opened, and how large they may be
     theme.py       what gradio's own parts look like
     static/        the style sheet and the scripts

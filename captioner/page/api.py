@@ -14,15 +14,15 @@ from captioner.batch.records import record
 from captioner.captioner import Caption
 from captioner.errors import CaptionerError
 
-from .caption import CaptionDesk
-from .folder import FolderDesk
+from .caption import CaptionService
+from .folder import FolderService
 from .score import score_files
 from .uploads import Upload, upload_folder, uploaded
 
 Json = dict[str, Any]
 
 
-def add_endpoints(desk: CaptionDesk, folders: FolderDesk, queue: Json) -> None:
+def add_endpoints(service: CaptionService, folders: FolderService, queue: Json) -> None:
     """Add the endpoints to the page being built; `queue` is that of the model's events."""
 
     @_sentences
@@ -33,7 +33,7 @@ def add_endpoints(desk: CaptionDesk, folders: FolderDesk, queue: Json) -> None:
         seed, min_length, max_length, length_penalty, no_repeat; all may be left out.
         Returns the caption, its confidence, words with probabilities, and alternatives.
         """
-        return _caption(desk, photo, options)[0]
+        return _caption(service, photo, options)[0]
 
     @_sentences
     def heatmaps(
@@ -44,7 +44,7 @@ def add_endpoints(desk: CaptionDesk, folders: FolderDesk, queue: Json) -> None:
         Returns what /caption returns, a PNG for each word (the photo under its heat), and the
         contact sheet of all words as a PNG.
         """
-        record, found = _caption(desk, photo, options)
+        record, found = _caption(service, photo, options)
         folder = Path(mkdtemp(prefix="heat-", dir=upload_folder()))
         overlays = []
         for i in range(len(found.words)):
@@ -60,9 +60,9 @@ def add_endpoints(desk: CaptionDesk, folders: FolderDesk, queue: Json) -> None:
 
         Returns one object a photo: what /caption returns, or {"file", "error"}. options as there.
         """
-        for _ in folders.run(run := folders.begin([_upload(p) for p in photos]), options or {}):
+        for _ in folders.run(job := folders.begin([_upload(p) for p in photos]), options or {}):
             pass
-        return run.records
+        return job.records
 
     @_sentences
     def score(results: FileDataDict, references: FileDataDict, split: str | None = None) -> Json:
@@ -79,9 +79,11 @@ def add_endpoints(desk: CaptionDesk, folders: FolderDesk, queue: Json) -> None:
     gr.api(score, api_name="score", concurrency_id="score", concurrency_limit=1)
 
 
-def _caption(desk: CaptionDesk, photo: FileDataDict, options: Json | None) -> tuple[Json, Caption]:
+def _caption(
+    service: CaptionService, photo: FileDataDict, options: Json | None
+) -> tuple[Json, Caption]:
     item = _upload(photo).item
-    captioner, best = desk.write(item, options or {})
+    captioner, best = service.write(item, options or {})
     return record(item, best, captioner), best
 
 
@@ -96,10 +98,10 @@ def _sentences(work: Callable[..., Any]) -> Callable[..., Any]:
     """The caller's mistakes reach the caller as a sentence, and leave no traceback here."""
 
     @wraps(work)
-    def told(*args: Any, **options: Any) -> Any:
+    def with_sentences(*args: Any, **options: Any) -> Any:
         try:
             return work(*args, **options)
         except CaptionerError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
-    return told
+    return with_sentences

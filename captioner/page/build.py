@@ -24,8 +24,8 @@ from captioner.samples import sample_photos
 
 from . import settings
 from .api import add_endpoints
-from .caption import CaptionDesk
-from .folder import FolderDesk
+from .caption import CaptionService
+from .folder import FolderService
 from .models import Models
 from .score import as_html, score_files
 from .theme import STATIC, static, theme
@@ -44,14 +44,14 @@ def build(models: Models, waiting: int | None = None) -> gr.Blocks:
 
     waiting: how many questions may wait; who comes later is told that the server is busy.
     """
-    desk = CaptionDesk(models)
-    folders = FolderDesk(desk)
+    service = CaptionService(models)
+    folders = FolderService(service)
     queue = {"concurrency_id": "model", "concurrency_limit": concurrency()}
     with gr.Blocks(title="captioner", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         _html("header", elem_id="c-header")
         with gr.Tabs(elem_id="c-tabs") as tabs:
             with gr.Tab("Caption", id="caption"):
-                viewer, controls, ask = _caption_tab(desk, queue)
+                viewer, controls, ask = _caption_tab(service, queue)
             with gr.Tab("Folder", id="folder"):
                 gallery = _folder_tab(folders, controls)
             with gr.Tab("Score", id="score"):
@@ -61,7 +61,7 @@ def build(models: Models, waiting: int | None = None) -> gr.Blocks:
                     gr.Markdown(models.card(name), elem_classes="c-card-text")
 
         def open_photo(event: gr.EventData, *chosen: Any) -> tuple[Any, dict[str, Any]]:
-            """A photo of the gallery in the first tab: {"id": of the run, "i": of the photo}."""
+            """A photo of the gallery in the first tab: {"id": of the folder, "i": of the photo}."""
             asked = event._data or {}
             return gr.Tabs(selected="caption"), ask(
                 lambda: folders.item(asked.get("id"), asked.get("i")), asked, chosen
@@ -71,7 +71,7 @@ def build(models: Models, waiting: int | None = None) -> gr.Blocks:
             open_photo, controls, [tabs, viewer], show_progress="hidden",
             api_visibility="private", trigger_mode="always_last", **queue,
         )  # fmt: skip
-        add_endpoints(desk, folders, queue)
+        add_endpoints(service, folders, queue)
     waiting = 16 * cores() if waiting is None else waiting
     return page.queue(max_size=waiting, default_concurrency_limit=concurrency())
 
@@ -132,23 +132,23 @@ Ask = Callable[[Callable[[], Item], dict[str, Any], Sequence[Any]], dict[str, An
 
 
 def _caption_tab(
-    desk: CaptionDesk, queue: dict[str, Any]
+    service: CaptionService, queue: dict[str, Any]
 ) -> tuple[gr.HTML, list[gr.components.Component], Ask]:
     samples = _samples()
     viewer = _html(
         "viewer",
         html_template=static("viewer.html").replace("<!--samples-->", _sample_row(samples)),
-        server_functions=_served(desk.photo, desk.overlay, desk.heads, desk.download),
+        server_functions=_served(service.photo, service.overlay, service.heads, service.download),
         elem_id="c-viewer",
     )
-    controls = settings.settings(desk.models)
+    controls = settings.settings(service.models)
 
     def ask(
         find: Callable[[], Item], asked: dict[str, Any], chosen: Sequence[Any]
     ) -> dict[str, Any]:
         answer: dict[str, Any] = {"n": asked.get("n")}
         try:
-            return answer | desk.show(find(), settings.read(*chosen))
+            return answer | service.show(find(), settings.read(*chosen))
         except CaptionerError as error:
             return answer | {"error": str(error)}
 
@@ -206,7 +206,7 @@ def _sample_row(samples: Sequence[Path]) -> str:
 # The Folder tab -----------------------------------------------------------------------------------
 
 
-def _folder_tab(folders: FolderDesk, controls: list[gr.components.Component]) -> gr.HTML:
+def _folder_tab(folders: FolderService, controls: list[gr.components.Component]) -> gr.HTML:
     gallery = _html(
         "folder", server_functions=_served(folders.thumb, folders.download), elem_id="c-folder"
     )
@@ -218,8 +218,8 @@ def _folder_tab(folders: FolderDesk, controls: list[gr.components.Component]) ->
         try:
             files = asked.get("files") or []
             uploads = [Upload(uploaded(f["path"]), str(f["name"])) for f in files]
-            run = folders.begin(uploads)
-            for state in folders.run(run, settings.read(*chosen) | {"alternatives": 0}):
+            job = folders.begin(uploads)
+            for state in folders.run(job, settings.read(*chosen) | {"alternatives": 0}):
                 yield answer | state
         except CaptionerError as error:
             yield answer | {"error": str(error)}

@@ -24,21 +24,21 @@ from captioner.errors import CaptionerError, PhotoError
 from captioner.machine import cores
 from captioner.photos import Photo, load_photo
 
-from .gather import Gather
+from .batching import DynamicBatcher
+from .cache import PrivateCache
 from .models import Models
-from .settings import asked
-from .shelf import Shelf
-from .uploads import PHOTO_LIMITS, told
+from .settings import model_and_request
+from .uploads import PHOTO_LIMITS, renamed
 
 THUMB = 168
 """Pixels of the longer side of a small heatmap: sharp at twice the density."""
 DRAWN = 1024
 """Pixels of the longer side that `Caption.overlay` draws at most."""
-SHELF_BYTES = 256 << 20
+CACHE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
-class Shown:
+class CaptionedPhoto:
     """A photo that was captioned: its caption and the alternatives, best first."""
 
     captions: list[Caption]
@@ -51,41 +51,41 @@ class Shown:
         return self.captions[rank]
 
 
-class CaptionDesk:
+class CaptionService:
     """Captions photos for the page and hands out the pictures that belong to them."""
 
     def __init__(self, models: Models):
         self.models = models
         workers = max(1, cores() // 2)
-        self.gather = Gather(workers, max(1, cores() // workers))
-        self.shelf: Shelf[Shown] = Shelf(SHELF_BYTES, "This caption")
+        self.batcher = DynamicBatcher(workers, max(1, cores() // workers))
+        self.cache: PrivateCache[CaptionedPhoto] = PrivateCache(CACHE_BYTES, "This caption")
 
     def write(self, item: Item, options: dict[str, Any]) -> tuple[Captioner, Caption]:
         """Caption a photo with options from outside, which are checked.
 
         Raises CaptionerError, with the photo called by the name that its owner gave it.
         """
-        captioner, request = asked(self.models, options)
+        captioner, request = model_and_request(self.models, options)
         try:
             side = max(captioner.size, DRAWN_SIDE)
             source = open_item(item, PHOTO_LIMITS)
             photo = load_photo(source, min_side=side, limits=PHOTO_LIMITS)
         except PhotoError as error:
-            raise PhotoError(told(error, item)) from error
-        caption = self.gather.caption(captioner, photo, request)
+            raise PhotoError(renamed(error, item)) from error
+        caption = self.batcher.caption(captioner, photo, request)
         name = Path(item.name).name
         captions = [_at_drawn_size(c, name) for c in (caption, *caption.alternatives)]
         return captioner, replace(captions[0], alternatives=captions[1:])
 
     def show(self, item: Item, options: dict[str, Any]) -> dict[str, Any]:
-        """`write`, kept on the shelf; what the page's script needs to show it."""
+        """`write`, kept in the cache; what the page's script needs to show it."""
         began = time.perf_counter()
         captioner, best = self.write(item, options)
         seconds = time.perf_counter() - began
-        shown = Shown([best, *best.alternatives], captioner, item)
+        shown = CaptionedPhoto([best, *best.alternatives], captioner, item)
         image = best.photo.image
         return {
-            "id": self.shelf.put(shown, image.width * image.height * 3 + 100_000),
+            "id": self.cache.put(shown, image.width * image.height * 3 + 100_000),
             "name": best.photo.name,
             "model": captioner.name,
             "seconds": round(seconds, 2),
@@ -100,26 +100,26 @@ class CaptionDesk:
 
     def photo(self, ask: dict[str, Any]) -> dict[str, Any]:
         """The bare photo, as large as the overlays."""
-        return answered(lambda: {"src": _lossy(self.shelf.get(ask.get("id")).captions[0])})
+        return or_error(lambda: {"src": _lossy(self.cache.get(ask.get("id")).captions[0])})
 
     def overlay(self, ask: dict[str, Any]) -> dict[str, Any]:
         """A word's overlay, pixel for pixel `Caption.overlay(word, strength=strength)`."""
 
         def draw() -> dict[str, Any]:
-            caption = self.shelf.get(ask.get("id")).caption(ask.get("rank"))
+            caption = self.cache.get(ask.get("id")).caption(ask.get("rank"))
             word, strength = ask.get("word"), ask.get("strength")
             if not isinstance(word, int) or word < 0:
                 raise CaptionerError(f"There is no word {word!r}.")
             options = {} if strength is None else {"strength": _number(strength)}
             return {"src": data_uri(caption.overlay(word, **options), "WEBP", **LOSSLESS)}
 
-        return answered(draw)
+        return or_error(draw)
 
     def heads(self, ask: dict[str, Any]) -> dict[str, Any]:
         """Small overlays of a word for every head of a layer, and of their average."""
 
         def draw() -> dict[str, Any]:
-            shown = self.shelf.get(ask.get("id"))
+            shown = self.cache.get(ask.get("id"))
             caption, word, layer = shown.caption(ask.get("rank")), ask.get("word"), ask.get("layer")
             weights = shown.captioner.word_attention(caption)
             if not isinstance(word, int) or not 0 <= word < len(weights):
@@ -133,13 +133,13 @@ class CaptionDesk:
                 "average": _thumb(small, maps.mean(0) / maps.mean(0).sum()),
             }
 
-        return answered(draw)
+        return or_error(draw)
 
     def download(self, ask: dict[str, Any]) -> dict[str, Any]:
         """The caption as text, JSON or a contact sheet: {"name": file name, "src": data URI}."""
 
         def make() -> dict[str, Any]:
-            shown = self.shelf.get(ask.get("id"))
+            shown = self.cache.get(ask.get("id"))
             caption, kind = shown.caption(ask.get("rank")), ask.get("kind")
             stem = Path(shown.item.name).stem or "photo"
             if kind == "sheet":
@@ -153,7 +153,7 @@ class CaptionDesk:
                 return {"name": f"{stem}.json", "src": text_uri(text, "application/json")}
             raise CaptionerError(f"There is no download {kind!r}.")
 
-        return answered(make)
+        return or_error(make)
 
 
 LOSSLESS: dict[str, Any] = {"lossless": True, "quality": 0, "method": 0}
@@ -171,7 +171,7 @@ def text_uri(text: str, kind: str) -> str:
     return f"data:{kind};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
 
 
-def answered(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def or_error(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return work()
     except (CaptionerError, ValueError) as error:
@@ -186,7 +186,7 @@ def _number(value: Any) -> float:
 
 def _at_drawn_size(caption: Caption, name: str) -> Caption:
     """The caption with its photo reduced to what `overlay` draws on, which changes no overlay: the
-    shelf holds more of them, and each overlay is drawn sooner."""
+    cache holds more of them, and each overlay is drawn sooner."""
     photo = caption.photo
     if not caption.words or max(photo.image.size) <= DRAWN:
         return replace(caption, photo=replace(photo, name=name))

@@ -17,19 +17,19 @@ from captioner.batch.sources import Item, sidecar
 from captioner.captioner import Caption, Captioner
 from captioner.errors import CaptionerError
 
-from .caption import CaptionDesk, answered, data_uri
-from .settings import asked
-from .shelf import Shelf
-from .uploads import PHOTO_LIMITS, Upload, photos_in, told, upload_folder
+from .cache import PrivateCache
+from .caption import CaptionService, data_uri, or_error
+from .settings import model_and_request
+from .uploads import PHOTO_LIMITS, Upload, photos_in, renamed, upload_folder
 
 THUMB = 480
 BATCH = 8
 """Photos that the model takes at once; after each batch the page shows what is done."""
-SHELF_BYTES = 128 << 20
+CACHE_BYTES = 128 << 20
 
 
 @dataclass
-class Run:
+class FolderJob:
     """The photos of one press of the button, and what became of each so far, in their order."""
 
     items: list[Item]
@@ -37,130 +37,130 @@ class Run:
     thumbs: list[str | None] = field(default_factory=list)
 
 
-class FolderDesk:
+class FolderService:
     """Captions many photos for the page and for programs."""
 
-    def __init__(self, desk: CaptionDesk):
-        self.desk = desk
-        self.runs: Shelf[Run] = Shelf(SHELF_BYTES, "This folder")
+    def __init__(self, service: CaptionService):
+        self.service = service
+        self.jobs: PrivateCache[FolderJob] = PrivateCache(CACHE_BYTES, "This folder")
 
-    def begin(self, uploads: list[Upload]) -> Run:
+    def begin(self, uploads: list[Upload]) -> FolderJob:
         """Raises CaptionerError when there are too many photos, or none."""
-        return Run(photos_in(uploads))
+        return FolderJob(photos_in(uploads))
 
-    def run(self, run: Run, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def run(self, job: FolderJob, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Caption the photos of a run; yields after every batch what the page shows.
 
         Raises CaptionerError when an option makes no sense.
         """
-        captioner, request = asked(self.desk.models, options)
-        key = self.runs.put(run, 40_000 * len(run.items))
+        captioner, request = model_and_request(self.service.models, options)
+        key = self.jobs.put(job, 40_000 * len(job.items))
         began = time.perf_counter()
-        yield _progress(key, run, began)
+        yield _progress(key, job, began)
         done = caption_items(
             captioner,
-            run.items,
+            job.items,
             request,  # with heatmaps: the thumbnails are made of the photos that come with them
             batch_size=BATCH,
             limits=PHOTO_LIMITS,
             ordered=True,
         )
         for one in done:
-            _add(run, one.item, one.caption, one.error, captioner)
-            if len(run.records) % BATCH == 0:
-                yield _progress(key, run, began)
-        yield _progress(key, run, began)
+            _add(job, one.item, one.caption, one.error, captioner)
+            if len(job.records) % BATCH == 0:
+                yield _progress(key, job, began)
+        yield _progress(key, job, began)
 
     def item(self, key: Any, i: Any) -> Item:
         """One photo of a run, to be opened by itself. Raises CaptionerError."""
-        run = self.runs.get(key)
-        if not isinstance(i, int) or not 0 <= i < len(run.items):
+        job = self.jobs.get(key)
+        if not isinstance(i, int) or not 0 <= i < len(job.items):
             raise CaptionerError(f"There is no photo {i!r}.")
-        return run.items[i]
+        return job.items[i]
 
     # What the page's script asks for.
 
     def thumb(self, ask: dict[str, Any]) -> dict[str, Any]:
         def find() -> dict[str, Any]:
-            thumbs, i = self.runs.get(ask.get("id")).thumbs, ask.get("i")
+            thumbs, i = self.jobs.get(ask.get("id")).thumbs, ask.get("i")
             if not isinstance(i, int) or not 0 <= i < len(thumbs):
                 raise CaptionerError(f"There is no photo {i!r}.")
             return {"src": thumbs[i]}
 
-        return answered(find)
+        return or_error(find)
 
     def download(self, ask: dict[str, Any]) -> dict[str, Any]:
         """The results as CSV, JSONL, or a zip of both with a text file for each photo."""
 
         def make() -> dict[str, Any]:
-            run, kind = self.runs.get(ask.get("id")), ask.get("kind")
+            job, kind = self.jobs.get(ask.get("id")), ask.get("kind")
             if kind == "csv":
-                return _file("captions.csv", "text/csv", _csv(run))
+                return _file("captions.csv", "text/csv", _csv(job))
             if kind == "jsonl":
-                return _file("captions.jsonl", "application/jsonl", _jsonl(run))
+                return _file("captions.jsonl", "application/jsonl", _jsonl(job))
             if kind == "zip":
-                return _file("captions.zip", "application/zip", _zip(run))
+                return _file("captions.zip", "application/zip", _zip(job))
             raise CaptionerError(f"There is no download {kind!r}.")
 
-        return answered(make)
+        return or_error(make)
 
 
-def _progress(key: str, run: Run, began: float) -> dict[str, Any]:
+def _progress(key: str, job: FolderJob, began: float) -> dict[str, Any]:
     return {
         "id": key,
-        "total": len(run.items),
+        "total": len(job.items),
         "rows": [
             {k: r[k] for k in ("file", "caption", "confidence", "error") if k in r}
-            for r in run.records
+            for r in job.records
         ],
         "seconds": round(time.perf_counter() - began, 1),
-        "done": len(run.records) == len(run.items),
+        "done": len(job.records) == len(job.items),
     }
 
 
 def _add(
-    run: Run,
+    job: FolderJob,
     item: Item,
     caption: Caption | None,
     error: CaptionerError | None,
     captioner: Captioner,
 ) -> None:
     if caption is None:
-        run.records.append(failure(item, told(error or "", item)))
-        run.thumbs.append(None)
+        job.records.append(failure(item, renamed(error or "", item)))
+        job.thumbs.append(None)
         return
     small = caption.photo.image.copy()
     small.thumbnail((THUMB, THUMB))
-    run.records.append(record(item, caption, captioner))
-    run.thumbs.append(data_uri(small, "JPEG", quality=80))
+    job.records.append(record(item, caption, captioner))
+    job.thumbs.append(data_uri(small, "JPEG", quality=80))
 
 
-def _captioned(run: Run) -> list[dict[str, Any]]:
-    return [r for r in run.records if "caption" in r]
+def _captioned(job: FolderJob) -> list[dict[str, Any]]:
+    return [r for r in job.records if "caption" in r]
 
 
-def _csv(run: Run) -> bytes:
+def _csv(job: FolderJob) -> bytes:
     with TemporaryDirectory(dir=upload_folder()) as folder:
         path = Path(folder) / "captions.csv"
-        write_table("csv", _captioned(run), path)
+        write_table("csv", _captioned(job), path)
         return path.read_bytes()
 
 
-def _jsonl(run: Run) -> bytes:
-    return "".join(to_line(r) + "\n" for r in _captioned(run)).encode()
+def _jsonl(job: FolderJob) -> bytes:
+    return "".join(to_line(r) + "\n" for r in _captioned(job)).encode()
 
 
-def _zip(run: Run) -> bytes:
+def _zip(job: FolderJob) -> bytes:
     """The tables, what failed, and a text file for each photo, at the photo's place."""
     content = io.BytesIO()
-    failed = "".join(f"{r['file']}\t{r['error']}\n" for r in run.records if "error" in r)
+    failed = "".join(f"{r['file']}\t{r['error']}\n" for r in job.records if "error" in r)
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("captions.csv", _csv(run))
-        file.writestr("captions.jsonl", _jsonl(run))
+        file.writestr("captions.csv", _csv(job))
+        file.writestr("captions.jsonl", _jsonl(job))
         if failed:
             file.writestr("failed.txt", failed)
         taken: set[str] = set()
-        for item, found in zip(run.items, run.records, strict=False):
+        for item, found in zip(job.items, job.records, strict=False):
             place = sidecar(item, Path())
             if place and "caption" in found:
                 name, n = place, 2

@@ -69,7 +69,7 @@ def read(
     prefix: str | None,
     without: str | None,
 ) -> dict[str, Any]:
-    """The controls as options of `CaptionDesk.caption`."""
+    """The controls as options of `CaptionService.caption`."""
     drawn = {"sample": True, "temperature": temperature, "seed": int(seed or 0)}
     searched = {"beams": int(beams)}
     return {
@@ -83,7 +83,7 @@ def read(
     }
 
 
-def asked(models: Models, options: object) -> tuple[Captioner, Request]:
+def model_and_request(models: Models, options: object) -> tuple[Captioner, Request]:
     """The model and the request that options from outside amount to. Raises CaptionerError,
     ModelError."""
     chosen = dict(options) if isinstance(options, dict) else options

@@ -81,7 +81,7 @@ def _items(uploads: Iterable[Upload]) -> Iterator[Item]:
             continue
         for item in find_items([upload.path]):
             if item.problem:
-                yield replace(item, name=upload.name, problem=told(item.problem, upload))
+                yield replace(item, name=upload.name, problem=renamed(item.problem, upload))
             else:
                 name = f"{upload.name}/{item.member}"
                 yield replace(item, name=name)
@@ -101,6 +101,6 @@ def _contents(path: Path) -> int | None:
     return struct.unpack_from("<L", tail, at + 12)[0] if 0 <= at <= len(tail) - 22 else None
 
 
-def told(problem: CaptionerError | str, upload: Upload | Item) -> str:
+def renamed(problem: CaptionerError | str, upload: Upload | Item) -> str:
     """The sentence with the file called what its owner calls it."""
     return str(problem).replace(str(upload.path), upload.name) if upload.path else str(problem)

@@ -38,9 +38,9 @@ def serving(folder: Path, *options: str, **environment: str):
     assert not list(folder.iterdir()), "uploads were left behind"
     # Gradio prints a traceback for who asks for a file that is not theirs; nothing else has one.
     failures = [
-        line for line in page.told if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)
+        line for line in page.lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)
     ]
-    assert all("InvalidPathError" in line for line in failures), "".join(page.told)
+    assert all("InvalidPathError" in line for line in failures), "".join(page.lines)
 
 
 def free_port() -> int:

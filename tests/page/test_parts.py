@@ -1,4 +1,4 @@
-"""The page's parts without a server: limits, the shelf, accounts, contrast."""
+"""The page's parts without a server: limits, the cache, accounts, contrast."""
 
 import re
 import sys
@@ -12,10 +12,10 @@ pytest.importorskip("gradio", reason="the page needs gradio: pip install -e '.[d
 from captioner.batch.sources import open_item, sidecar
 from captioner.errors import CaptionerError, PhotoError
 from captioner.page import uploads
-from captioner.page.caption import CaptionDesk
+from captioner.page.cache import PrivateCache
+from captioner.page.caption import CaptionService
 from captioner.page.command import people
 from captioner.page.models import Models
-from captioner.page.shelf import Shelf
 from captioner.page.theme import static
 from captioner.page.uploads import Upload, photos_in, uploaded
 from captioner.photos import Limits
@@ -92,21 +92,21 @@ def test_too_many_photos_none_and_no_zip_are_told(folder, monkeypatch):
 
 
 def test_the_shelf_is_bounded_and_its_ids_are_not_guessed():
-    shelf: Shelf[int] = Shelf(100, "It")
-    ids = [shelf.put(n, 30) for n in range(3)]
-    assert shelf.get(ids[0]) == 0  # used last now
-    ids.append(shelf.put(3, 30))
-    assert shelf.held <= 100 and shelf.get(ids[0]) == 0
+    cache: PrivateCache[int] = PrivateCache(100, "It")
+    ids = [cache.put(n, 30) for n in range(3)]
+    assert cache.get(ids[0]) == 0  # used last now
+    ids.append(cache.put(3, 30))
+    assert cache.held <= 100 and cache.get(ids[0]) == 0
     for gone in (ids[1], "", None, 0, ids[0][:-1]):
         with pytest.raises(CaptionerError, match="no longer held"):
-            shelf.get(gone)
+            cache.get(gone)
     assert len(set(ids)) == 4 and all(len(i) >= 20 for i in ids)
 
 
 @pytest.fixture(scope="module")
-def shown(builtin, photos) -> tuple[CaptionDesk, str]:
-    desk = CaptionDesk(Models([str(builtin)]))
-    return desk, desk.show(Upload(photos[2], "cat.png").item, {})["id"]
+def shown(builtin, photos) -> tuple[CaptionService, str]:
+    service = CaptionService(Models([str(builtin)]))
+    return service, service.show(Upload(photos[2], "cat.png").item, {})["id"]
 
 
 @pytest.mark.parametrize(
@@ -122,10 +122,10 @@ def shown(builtin, photos) -> tuple[CaptionDesk, str]:
     ],
 )  # fmt: skip
 def test_forged_questions_get_a_sentence(shown, way, forged):
-    desk, name = shown
+    service, name = shown
     good = {"id": name, "rank": 0, "word": 0, "layer": 0, "kind": "text"}
-    assert "error" not in getattr(desk, way)(good)
-    answer = getattr(desk, way)(good | forged)
+    assert "error" not in getattr(service, way)(good)
+    answer = getattr(service, way)(good | forged)
     assert list(answer) == ["error"] and answer["error"].endswith(".")
 
 

@@ -1,4 +1,4 @@
-"""Photos that are asked for at the same time go through the model together.
+"""Dynamic batching: photos that are asked for at the same time go through the model together.
 
 One photo keeps the cores busy badly: the search writes word by word. So whatever has come while the
 model was at work makes the next batch. Nobody waits for others to come: one photo alone is begun at
@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -18,13 +17,13 @@ from captioner.captioner import Caption, Captioner
 from captioner.photos import Photo
 from captioner.request import Request
 
-MOST = 8
+MAX_BATCH = 8
 """Photos in a batch: more gain little and make the first of them wait for the last."""
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """A photo to caption, and how."""
+class Pending:
+    """A photo that waits for its caption."""
 
     captioner: Captioner
     photo: Photo
@@ -32,51 +31,51 @@ class Task:
     caption: Future[Caption] = field(default_factory=Future)
 
     @property
-    def way(self) -> Hashable:
-        """Tasks with the same one can be done together."""
+    def key(self) -> Hashable:
+        """Photos with the same one may share a batch."""
         return id(self.captioner), self.request
 
 
-class Gather:
+class DynamicBatcher:
     """`workers` threads that caption what is asked for, each on `threads` cores."""
 
     def __init__(self, workers: int, threads: int):
-        self._waiting: deque[Task] = deque()
+        self._pending: deque[Pending] = deque()
         self._arrived = threading.Condition()
         for _ in range(workers):
             threading.Thread(target=self._work, args=(threads,), daemon=True).start()
 
-    def caption(self, *of_task: Any, **more: Any) -> Caption:
-        """The caption of a `Task` with these fields. Raises what the model raises."""
-        task = Task(*of_task, **more)
+    def caption(self, captioner: Captioner, photo: Photo, request: Request) -> Caption:
+        """The photo's caption, once it is written. Raises what the model raises."""
+        pending = Pending(captioner, photo, request)
         with self._arrived:
-            self._waiting.append(task)
+            self._pending.append(pending)
             self._arrived.notify()
-        return task.caption.result()
+        return pending.caption.result()
 
     def _work(self, threads: int) -> None:
         torch.set_num_threads(threads)  # of this thread
         while True:
-            tasks = self._next()
-            first = tasks[0]
+            batch = self._next_batch()
+            first = batch[0]
             try:
                 captions = first.captioner.caption_photos(
-                    [task.photo for task in tasks], first.request
+                    [pending.photo for pending in batch], first.request
                 )
             except BaseException as error:
-                for task in tasks:
-                    task.caption.set_exception(error)
+                for pending in batch:
+                    pending.caption.set_exception(error)
                 continue
-            for task, caption in zip(tasks, captions, strict=True):
-                task.caption.set_result(caption)
+            for pending, caption in zip(batch, captions, strict=True):
+                pending.caption.set_result(caption)
 
-    def _next(self) -> list[Task]:
-        """The task that has waited longest, and those that can be done with it."""
+    def _next_batch(self) -> list[Pending]:
+        """The photo that has waited longest, and those that may share its batch."""
         with self._arrived:
-            while not self._waiting:
+            while not self._pending:
                 self._arrived.wait()
-            way = self._waiting[0].way
-            tasks = [task for task in self._waiting if task.way == way][:MOST]
-            for task in tasks:
-                self._waiting.remove(task)
-            return tasks
+            key = self._pending[0].key
+            batch = [pending for pending in self._pending if pending.key == key][:MAX_BATCH]
+            for pending in batch:
+                self._pending.remove(pending)
+            return batch
