@@ -208,17 +208,14 @@ class Model(nn.Module):
         _, weights = self.explain(ids, memory)
         return [w[:, :, : len(c)].float().cpu() for w, c in zip(weights, captions, strict=True)]
 
-    def save(self, folder: Path | str, card: str | None = None, *, write: bool = True) -> None:
+    def save(self, folder: Path | str, card: str | None = None) -> None:
         """Write the model folder; each file is replaced whole or not at all.
 
         Saving a loaded model again gives the same bytes. `card` is the text of MODEL_CARD.md; the
-        file is left alone without it. Where the weights are spread over processes (FSDP), all of
-        them must call this, and one with `write`.
+        file is left alone without it.
         """
         folder = Path(folder)
-        state = {name: whole(t).detach().cpu() for name, t in self._state().items()}
-        if not write:
-            return
+        state = {name: t.detach().cpu() for name, t in self._state().items()}
         tensors = pack(state, self.config.weights)
         folder.mkdir(parents=True, exist_ok=True)
         replace(folder / "model.safetensors", save_tensors(tensors, {"format": FORMAT}))
@@ -315,11 +312,6 @@ def read_config(folder: Path | str) -> ModelConfig:
         raise ModelError(f"{folder} cannot be read: {error}.") from error
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from error
-
-
-def whole(tensor: Any) -> Tensor:
-    """A tensor that is spread over processes in one piece; all of them must ask for it."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 class CachedStep:

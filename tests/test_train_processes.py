@@ -58,8 +58,8 @@ def alone(squares, tmp_path_factory):  # noqa: F811
 
 @pytest.mark.parametrize(
     "processes, changes",
-    [(2, {}), (2, {"parallel": "fsdp"}), (1, {"accumulate": 2}), (1, {"checkpointing": True})],
-    ids=["ddp", "fsdp", "accumulated", "checkpointed"],
+    [(2, {}), (1, {"accumulate": 2}), (1, {"checkpointing": True})],
+    ids=["ddp", "accumulated", "checkpointed"],
 )
 def test_the_losses_are_those_of_one_process(alone, squares, tmp_path, processes, changes):  # noqa: F811
     out, expected = alone

@@ -13,10 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from captioner.errors import DataError
-from captioner.model import whole
 
 from .optim import Average
-from .processes import Processes, like
+from .processes import Processes
 
 STATE, PREVIOUS = "state.safetensors", "state.previous.safetensors"
 
@@ -42,7 +41,7 @@ def save_state(
             tensors[f"optimizer/{name}/{key}"] = torch.as_tensor(value)
     for rank, state in enumerate(processes.gather(_random_state())):
         tensors |= {f"random/{rank}/{key}": value for key, value in state.items()}
-    tensors = {k: whole(v.detach()).cpu().contiguous().clone() for k, v in tensors.items()}
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     if processes.first:
         _write(folder, tensors, {"progress": json.dumps(progress)})
     processes.wait()
@@ -100,10 +99,7 @@ def load_state(
         for parameter, parameter_name in parameter_names(model, optimizer).items():
             state = _under(moments, f"{parameter_name}/")
             if state:
-                optimizer.state[parameter] = {
-                    k: like(v, parameter) if v.shape == parameter.shape else v.to(parameter.device)
-                    for k, v in state.items()
-                }
+                optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in state.items()}
         random = _under(tensors, f"random/{processes.rank}/")
         if random:
             torch.set_rng_state(random["cpu"])
@@ -120,7 +116,7 @@ def _put(targets: dict[str, Tensor], values: dict[str, Tensor], path: Path) -> N
     if {k: v.shape for k, v in targets.items()} != {k: v.shape for k, v in values.items()}:
         raise DataError(f"{path} is the state of another model; start in an empty folder.")
     for name, target in targets.items():
-        target.copy_(like(values[name], target))
+        target.copy_(values[name])
 
 
 def _random_state() -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What a training step computes, as one module: DDP, FSDP and torch.compile want a forward."""
+"""What a training step computes, as one module: DDP and torch.compile want a forward."""
 
 import contextlib
 from collections.abc import Sequence

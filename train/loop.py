@@ -35,7 +35,7 @@ from .features import FeatureCache
 from .feed import CachedFeed, Feed, LiveFeed, Part
 from .learner import IGNORE, Learner, pad_rows, train_dtype
 from .optim import Average, adamw, choose_weights, clip, set_rates
-from .processes import Processes, gathered, shard, wrap
+from .processes import Processes, wrap
 from .recipe import Recipe
 from .report import Reporter, clock, model_card
 from .samples import write_samples
@@ -113,10 +113,7 @@ class Trainer:
         )
         self.model = build_model(recipe, self.tokenizer)
         choose_weights(self.model, recipe)
-        sharded = recipe.parallel == "fsdp" and self.processes.world > 1
-        # FSDP wants plain memory.
-        layout = torch.contiguous_format if sharded else torch.channels_last
-        self.model.to(self.device).to(memory_format=layout)
+        self.model.to(self.device).to(memory_format=torch.channels_last)
         frozen = self.model.encoder.trunk_parameters()
         done = recipe.features == "cached" and not frozen
         if done and recipe.encoder_blocks:
@@ -147,8 +144,6 @@ class Trainer:
         )  # fmt: skip
         if recipe.checkpointing:
             self.learner.checkpoint_activations()
-        if sharded:
-            shard(self.learner, self.device)
         self.average = Average(self.model, recipe.ema)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         # Dropout of the processes must differ; with one process nothing changes.
@@ -332,7 +327,7 @@ class Trainer:
     def _drawing(self, piece: Piece, patches: Tensor | None) -> Iterator[list[KeyValue]]:
         """What the decoder attends to, to draw captions from."""
         assert piece.seen is not None
-        with torch.no_grad(), gathered(self.learner), self.learner.autocast():
+        with torch.no_grad(), self.learner.autocast():
             yield self.model.memory_of(self.learner.features(piece.seen), patches)
 
     def _patches(self, piece: Piece, step: int) -> Tensor | None:
@@ -357,7 +352,6 @@ class Trainer:
         """The terms of a piece. On a CPU one for each group of photos with captions of like length:
         there padding costs as much as words. (On a GPU one large batch costs less.)"""
         photos = len(piece.photos)
-        # As many on every process: FSDP wants that.
         groups = self.recipe.batch_photos // (self.processes.world * self.recipe.accumulate)
         groups = min(GROUPS, groups)
         if piece.seen is None or self.device.type != "cpu" or groups < 2:
@@ -431,19 +425,15 @@ class Trainer:
 
     def _forward(self, stage: str) -> Any:
         forward: Any = self.learner
-        if self.processes.world > 1 and self.recipe.parallel == "ddp":
+        if self.processes.world > 1:
             always = stage == "polish" or (stage == "captions" and not self.recipe.unfreeze_epoch)
             forward = wrap(forward, self.device, unused=not always)
         return torch.compile(forward) if self.recipe.compile else forward
 
     def _sync(self, forward: Any, last: bool) -> Any:
         """Processes exchange gradients after the last part of a step only."""
-        if self.processes.world == 1:
-            return contextlib.nullcontext()
-        if self.recipe.parallel == "fsdp":
-            self.learner.set_requires_gradient_sync(last)  # type: ignore[operator]
-            return contextlib.nullcontext()
-        return contextlib.nullcontext() if last else forward.no_sync()
+        alone = self.processes.world == 1
+        return contextlib.nullcontext() if last or alone else forward.no_sync()
 
     # -- batches ------------------------------------------------------------------------------
 
@@ -548,13 +538,9 @@ class Trainer:
         for name, validator in self.validators.items():
             found = validator.write(self.learner)
             scores[name] = validator.score([self.tokenizer.sentence(h.ids) for h in found])
-            if count := self.recipe.sample_photos:
+            if (count := self.recipe.sample_photos) and self.processes.first:
                 at = self.folder / "samples" / f"{stage}-{epoch:04.1f}-{name}"
-                with gathered(self.learner):
-                    files = write_samples(
-                        at if self.processes.first else None,
-                        self.model, validator.examples[:count], found[:count],
-                    )  # fmt: skip
+                files = write_samples(at, self.model, validator.examples[:count], found[:count])
                 self.report.pictures(f"{stage}-{name}", self.progress["step"], files)
             self.report.figures(stage, self.progress["step"],
                                 {f"{name}-{m}": v for m, v in scores[name].items()})  # fmt: skip
@@ -575,6 +561,8 @@ class Trainer:
         return bool(patience) and self.progress["since_best"] >= patience
 
     def _save_model(self, folder: Path) -> None:
+        if not self.processes.first:
+            return
         about = {"name": self.recipe.name, "validation": self.progress["log"][-1:]}
         self.model.config = dataclasses.replace(self.model.config, about=about)
         card = model_card(
@@ -583,7 +571,7 @@ class Trainer:
             self.critic.signature() if self.critic else "",
         )  # fmt: skip
         try:
-            self.model.save(folder, card=card, write=self.processes.first)
+            self.model.save(folder, card=card)
         except OSError as error:
             raise DataError(
                 f"The model cannot be written to {folder}: {error.strerror or error}. The state "

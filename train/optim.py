@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captioner.model import CaptionModel, whole
+from captioner.errors import DataError
+from captioner.model import CaptionModel
 
-from .processes import encoder_blocks
 from .recipe import Recipe
 
 
@@ -23,6 +23,23 @@ def choose_weights(model: CaptionModel, recipe: Recipe) -> None:
             block.requires_grad_(True)
     for parameter in encoder.trunk_parameters():
         parameter.requires_grad_(False)
+
+
+def encoder_blocks(encoder: nn.Module) -> list[nn.Module]:
+    """The blocks of a backbone in order: the longest list of modules that holds most weights.
+
+    Raises DataError for a backbone that is not made of blocks.
+    """
+    lists = [m for m in encoder.modules() if isinstance(m, (nn.ModuleList, nn.Sequential))]
+    lists = [m for m in lists if len(m) > 1]
+
+    def weight(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    if not lists:
+        raise DataError("This encoder is not made of blocks: train it whole, or not at all.")
+    most = max(weight(m) for m in lists)
+    return list(max((m for m in lists if weight(m) > most / 2), key=len))
 
 
 def adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
@@ -83,4 +100,4 @@ def clip(model: nn.Module, limit: float) -> float:
     norm was."""
     parameters: list[Any] = [p for p in model.parameters() if p.grad is not None]
     norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-    return float(whole(norm))
+    return float(norm)

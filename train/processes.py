@@ -2,22 +2,18 @@
 
     torchrun --nproc-per-node 8 -m train --recipe coco-vit ...
 
-Plain DDP, or FSDP2 where the encoder is too large for one device (`parallel = "fsdp"`). With one
-process nothing here does anything.
+Every process holds the whole model (DDP). With one process nothing here does anything.
 """
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-
-from captioner.errors import DataError
+from torch import nn
 
 T = TypeVar("T")
 
@@ -83,38 +79,6 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def shard(learner: nn.Module, device: torch.device) -> None:
-    """FSDP2: the encoder's blocks one by one, then all the rest as one group."""
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-
-    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-    encoder: Any = learner.model.encoder  # type: ignore[union-attr]
-    for block in encoder_blocks(encoder):
-        fully_shard(block, mesh=mesh)
-    fully_shard(encoder, mesh=mesh)
-    for method in ("trunk", "features"):
-        register_fsdp_forward_method(encoder, method)
-    fully_shard(learner, mesh=mesh, reshard_after_forward=False)
-
-
-def encoder_blocks(encoder: nn.Module) -> list[nn.Module]:
-    """The blocks of a backbone in order: the longest list of modules that holds most weights.
-
-    Raises DataError for a backbone that is not made of blocks.
-    """
-    lists = [m for m in encoder.modules() if isinstance(m, (nn.ModuleList, nn.Sequential))]
-    lists = [m for m in lists if len(m) > 1]
-
-    def weight(module: nn.Module) -> int:
-        return sum(p.numel() for p in module.parameters())
-
-    if not lists:
-        raise DataError("This encoder is not made of blocks: train it whole, or not at all.")
-    most = max(weight(m) for m in lists)
-    return list(max((m for m in lists if weight(m) > most / 2), key=len))
-
-
 def wrap(learner: nn.Module, device: torch.device, *, unused: bool) -> nn.Module:
     """DDP around the learner; `unused` where some weights get no gradient in a step."""
     from torch.nn.parallel import DistributedDataParallel
@@ -123,25 +87,3 @@ def wrap(learner: nn.Module, device: torch.device, *, unused: bool) -> nn.Module
     return DistributedDataParallel(
         learner, device_ids=ids, find_unused_parameters=unused, broadcast_buffers=False
     )
-
-
-@contextlib.contextmanager
-def gathered(learner: Any) -> Iterator[None]:
-    """The weights of a sharded learner whole, for calls that do not go through its forward."""
-    sharded = hasattr(learner, "unshard")
-    if sharded:
-        learner.unshard()
-    try:
-        yield
-    finally:
-        if sharded:
-            learner.reshard()
-
-
-def like(tensor: Tensor, model: Any) -> Tensor:
-    """A whole tensor laid out, and placed, as `model` is."""
-    if hasattr(model, "full_tensor"):
-        from torch.distributed.tensor import distribute_tensor
-
-        return distribute_tensor(tensor.to(model.device), model.device_mesh, model.placements)
-    return tensor.to(model.device)

@@ -72,7 +72,7 @@ class Recipe:
     The machine:
     dtype: of autocast; "auto", "bfloat16", "float16" (CUDA) or "float32".
     checkpointing: forget activations and compute them again: less memory, a third more time.
-    compile: torch.compile the step. parallel: "ddp" or "fsdp", under torchrun.
+    compile: torch.compile the step.
 
     What is written:
     beams, length_penalty, max_length: of the search, in validation and in the saved model.
@@ -154,7 +154,6 @@ class Recipe:
     dtype: str = "auto"
     checkpointing: bool = False
     compile: bool = False
-    parallel: str = "ddp"
     weights: str = "float16"
 
     def __post_init__(self) -> None:
@@ -162,7 +161,6 @@ class Recipe:
             "encoder_weights": ("imagenet", "pretrained", "none"),
             "features": ("cached", "live"),
             "scst_baseline": ("mean", "greedy"),
-            "parallel": ("ddp", "fsdp"),
             "weights": ("float32", "float16", "bfloat16"),
         }
         for key, known in choices.items():

@@ -15,16 +15,14 @@ from .data import Example
 
 
 def write_samples(
-    folder: Path | None,
+    folder: Path,
     model: CaptionModel,
     examples: Sequence[Example],
     found: Sequence[Hypothesis],
 ) -> list[Path]:
     """One contact sheet (PNG) for each photo, which are returned, and `captions.txt` with the
-    references. Without a folder only the model is run: processes that share a model run it
-    together."""
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+    references."""
+    folder.mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device
     lines, files = [], []
     for example, hypothesis in zip(examples, found, strict=True):
@@ -32,13 +30,10 @@ def write_samples(
         pixels = torch.from_numpy(to_square(photo, model.config.encoder.size).copy())[None]
         with torch.inference_mode():
             weights = model.look(model.memory(pixels.to(device)), [hypothesis.ids])[0].numpy()
-        if folder is None:
-            continue
         caption = finish(model, photo, hypothesis, weights)
         files.append(folder / f"{example.file.stem}.png")
         caption.contact_sheet().save(files[-1])
         lines.append(f"{example.file.name}\t{caption.text}")
         lines += [f"\treference: {c}" for c in example.captions]
-    if folder is not None:
-        (folder / "captions.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "captions.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return files

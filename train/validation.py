@@ -1,6 +1,5 @@
 """Validation by our own metrics: caption every photo once, over all processes, and score."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +11,7 @@ from captioner.metrics import score
 from .data import Example
 from .feed import Feed
 from .learner import Learner
-from .processes import Processes, gathered
+from .processes import Processes
 
 BATCH = 64
 
@@ -29,28 +28,18 @@ class Validator:
     def write(self, learner: Learner) -> list[Hypothesis]:
         """The best caption of each photo, in their order, on every process.
 
-        Process r takes photos r, r + world, ...: each photo is captioned once. With FSDP all
-        processes must go through as many batches, so the short ones caption a photo again, and
-        that second caption is thrown away.
+        Process r takes photos r, r + world, ...: each photo is captioned once.
         """
         device = next(learner.model.parameters()).device
         rank, world = self.processes.rank, self.processes.world
         mine = np.arange(rank, len(self.examples), world)
-        most = math.ceil(len(self.examples) / world)  # photos of the process that has most
-        size = min(BATCH, max(1, most))
-        longest = math.ceil(most / size)
-        parts = [mine[i * size : (i + 1) * size] for i in range(longest)]
-        parts = [part if len(part) else np.zeros(1, dtype=int) for part in parts]
+        parts = [mine[i : i + BATCH] for i in range(0, len(mine), BATCH)]
         found: dict[int, Hypothesis] = {}
         plan = ((part, np.zeros(len(part), dtype=int)) for part in parts)
-        wanted = set(mine.tolist())
         for part, seen in zip(parts, self.feed.batches(plan), strict=True):
-            with gathered(learner):
-                memory = learner.model.memory_of(learner.features(seen.to(device)))
-                hypotheses = learner.model.write(memory)
-            for index, best in zip(part.tolist(), hypotheses, strict=True):
-                if index in wanted:
-                    found[index] = best[0]
+            memory = learner.model.memory_of(learner.features(seen.to(device)))
+            hypotheses = learner.model.write(memory)
+            found |= {i: best[0] for i, best in zip(part.tolist(), hypotheses, strict=True)}
         everyone: dict[int, Hypothesis] = {}
         for theirs in self.processes.gather(found):
             everyone |= theirs
