@@ -121,7 +121,7 @@ def test_a_shard_that_is_cut_or_damaged_is_a_sentence_and_not_fewer_photos(tmp_p
     write_shards([(".jpg", bytes(900), i, ("a dog",)) for i in range(6)], tmp_path / "s")
     path = tmp_path / "s" / "shard-00000.tar"
     whole = path.read_bytes()
-    for damaged in (whole[:3072], whole[:3300], whole[:3075] + b"?" + whole[3076:], whole[:700]):
+    for damaged in (whole[:2560], whole[:2700], whole[:2563] + b"?" + whole[2564:], whole[:700]):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"shard-00000\.tar cannot be read as a tar"):
             load_shards(path)
