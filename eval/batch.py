@@ -32,9 +32,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from captioner.batch.items import chunks
 from captioner.batch.job import Task
 from captioner.batch.local_engine import LocalEngine
-from captioner.batch.sources import chunks, find_items
+from captioner.batch.sources import find_items
 from captioner.captioner import Captioner
 from captioner.errors import CaptionerError
 from captioner.machine import cores, describe

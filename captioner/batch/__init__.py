@@ -8,11 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .items import Item
     from .run import Done, caption_items
-    from .sources import Item, find_items
+    from .sources import find_items
 
 __all__ = ["Done", "Item", "caption_items", "find_items"]
-_HOMES = {"Item": ".sources", "find_items": ".sources"}
+_HOMES = {"Item": ".items", "find_items": ".sources"}
 
 
 def __getattr__(name: str) -> Any:

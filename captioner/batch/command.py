@@ -18,14 +18,16 @@ from captioner.options import DeviceOption, DtypeOption, ModelOption, with_setti
 from captioner.request import Request
 from captioner.signals import stopping
 
+from .archives import TARS
 from .decode import Captioned
+from .items import Item
 from .job import Outputs, Sheets, Task, run_job
 from .journal import Journal, lock, read_records
 from .local_engine import LocalEngine
 from .metadata import WriteMetadata, check_metadata, has_metadata
 from .progress import Progress, Tally
-from .sinks import FORMATS, SUFFIXES, TABLES, Sidecars, check_format, write_table
-from .sources import TARS, Item, Passed, annotated_items, check_paths, find_items, read_list
+from .sources import Ignored, annotated_items, check_paths, find_items, read_list
+from .writers import FORMATS, SUFFIXES, TABLES, Sidecars, check_format, write_table
 
 CAPTION_HELP = """Caption photographs: files, folders with all that is below them, patterns,
 tar and zip archives, web addresses.
@@ -155,11 +157,11 @@ def caption(
     if output and records and kind in TABLES and not overwrite:
         _check_table(output, records)
 
-    def find(passed: Passed) -> Iterator[Item]:
+    def find(ignored: Ignored) -> Iterator[Item]:
         if annotations:
-            return annotated_items(annotations, named, passed=passed)
+            return annotated_items(annotations, named, ignored=ignored)
         listed = read_list(from_list) if from_list else ()
-        return find_items(itertools.chain(named, listed), passed=passed)
+        return find_items(itertools.chain(named, listed), ignored=ignored)
 
     text_folder = output if kind == "txt" else None
     inside = (kind == "txt" or write_metadata) and not records
@@ -209,7 +211,7 @@ def caption(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if not tally.seen and not stop():
-        raise PhotoError(_nothing(named, tally.passed))
+        raise PhotoError(_nothing(named, tally.ignored))
     if records and output and kind in TABLES:
         write_table(kind, read_records(records), output)
     if not quiet and tally.before and (write_metadata or heatmaps):
@@ -307,7 +309,7 @@ def _compressed(paths: Iterable[str]) -> bool:
     return any(path.lower().endswith(TARS[1:]) for path in paths)
 
 
-def _nothing(paths: list[str], passed: Passed) -> str:
+def _nothing(paths: list[str], ignored: Ignored) -> str:
     where = f" in {', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''}" if paths else ""
-    also = f" Passed over: {passed}." if passed else ""
+    also = f" Passed over: {ignored}." if ignored else ""
     return f"There are no photos{where} (files such as .jpg, .png, .webp or .heic).{also}"

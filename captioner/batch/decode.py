@@ -16,7 +16,7 @@ from PIL import Image
 from captioner.photos import Limits, Photo, load_photo, to_square
 
 from .fetch import TOTAL
-from .sources import Item, open_item, sidecar
+from .items import Item, open_item, sidecar
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,14 @@ from captioner.files import replace
 from captioner.request import Request
 
 from .decode import Captioned
+from .items import Item, chunks
 from .journal import Journal
 from .metadata import Described, WriteMetadata
 from .pool import Worker
 from .progress import Progress, Tally
 from .records import failure, record, to_line
-from .sinks import Sidecars
-from .sources import Item, Passed, chunks
+from .sources import Ignored
+from .writers import Sidecars
 
 if TYPE_CHECKING:
     from captioner.captioner import Captioner
@@ -68,7 +69,7 @@ class Engine(Protocol):
 
 
 def run_job(
-    find: Callable[[Passed], Iterator[Item]],
+    find: Callable[[Ignored], Iterator[Item]],
     task: Task,
     outputs: Outputs,
     start: Callable[[Task, list[Item]], AbstractContextManager[Engine]],
@@ -89,7 +90,7 @@ def run_job(
     Raises CaptionerError: the model cannot be loaded, a setting makes no sense, or results cannot
     be written.
     """
-    items = find(tally.passed)
+    items = find(tally.ignored)
     if outputs.sheets:
         items = outputs.sheets.named(items)
     batches = plan(items, task.batch_size, outputs.journal, tally)
@@ -100,7 +101,7 @@ def run_job(
         if outputs.journal:
             for change in outputs.journal.begin(engine.settings):
                 progress.say(f"Note: for the photos done before, {change}.")
-        progress.begin((lambda: sum(1 for _ in find(Passed()))) if count else None)
+        progress.begin((lambda: sum(1 for _ in find(Ignored()))) if count else None)
         for results in engine.run(itertools.chain([first], batches), stop):
             outputs.write(results, tally, progress)
 

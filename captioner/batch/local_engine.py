@@ -11,9 +11,9 @@ from captioner import __version__, machine
 from captioner.errors import CaptionerError
 
 from .decode import Decoder
+from .items import Item
 from .job import Result, Task, result
 from .pool import Pool
-from .sources import Item
 
 if TYPE_CHECKING:
     from captioner.captioner import Captioner

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from .sources import Passed
+from .sources import Ignored
 
 LINE_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
@@ -32,7 +32,7 @@ class Tally:
     before: int = 0
     failed_before: int = 0
     left_out: int = 0
-    passed: Passed = field(default_factory=Passed)
+    ignored: Ignored = field(default_factory=Ignored)
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -70,7 +70,7 @@ class Tally:
         if self.captioned + self.failed > 1:
             parts.append(f"{self.rate:.1f} photos/s")
         text = ", ".join(parts)
-        return f"{text}. Passed over: {self.passed}." if self.passed else f"{text}."
+        return f"{text}. Passed over: {self.ignored}." if self.ignored else f"{text}."
 
 
 class Progress:

@@ -16,9 +16,9 @@ from typing import Any
 
 from captioner.errors import CaptionerError
 
+from .items import Item
 from .job import Result, Task
 from .local_engine import LocalEngine
-from .sources import Item
 
 BLOCK = 4
 """Batches that an actor is given at a time, so that it decodes ahead of its model."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from captioner.captioner import Caption, Captioner
 
-    from .sources import Item
+    from .items import Item
 
 FIELDS = (
     "file", "image_id", "caption", "confidence", "words", "alternatives", "model", "version",

@@ -23,8 +23,8 @@ from captioner.photos import Limits, Photo
 from captioner.request import Request
 
 from .decode import Decoder
+from .items import Item, chunks
 from .pool import Pool
-from .sources import Item, chunks
 
 FEW = 32
 """Up to so many photos are decoded by threads: processes would not be worth their start."""

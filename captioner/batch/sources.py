@@ -11,65 +11,28 @@ so that nothing goes missing quietly.
 
 from __future__ import annotations
 
-import contextlib
 import glob
-import io
-import itertools
 import json
 import os
-import re
 import stat
 import sys
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from captioner.errors import CaptionerError, DataError, PhotoError
+from captioner.errors import DataError, PhotoError
 from captioner.photos import PHOTO_SUFFIXES, Limits, walk_photos
 from captioner.tars import tar_members
 
-TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+from .archives import is_tar, is_zip, zip_members
+from .items import Item, inside, too_large
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One photo of a job: its name, and where its bytes are.
+class Ignored(Counter[str]):
+    """How many files were ignored, by reason."""
 
-    name: as it is written in results, and what tells photos apart: the path as it was given or
-        found, `archive.tar/member.jpg`, or the address.
-    image_id: of an annotation file, else None.
-    path: the file, or the archive that holds the photo.
-    span: (first byte, bytes) within `path`, for members of uncompressed tars.
-    member: the name within `path`, for members of zips.
-    url: the address that the photo is fetched from.
-    data: the bytes themselves, where they cannot be had again (compressed tars).
-    place: where its text file goes below a folder that mirrors the input.
-    problem: why there is no photo, as a sentence.
-    """
-
-    name: str
-    image_id: int | str | None = None
-    path: str | None = None
-    span: tuple[int, int] | None = None
-    member: str | None = None
-    url: str | None = None
-    data: bytes | None = field(default=None, repr=False)
-    place: str = ""
-    problem: str | None = None
-
-    @property
-    def file(self) -> Path | None:
-        """The photo's own file, where it is one."""
-        return Path(self.path) if self.path and not self.span and self.member is None else None
-
-
-class Passed(Counter[str]):
-    """How many files were passed over, by reason."""
-
-    def one(self, why: str, _path: str = "") -> None:
+    def add(self, why: str) -> None:
         self[why] += 1
 
     def __str__(self) -> str:
@@ -79,20 +42,20 @@ class Passed(Counter[str]):
 def find_items(
     paths: Iterable[str | os.PathLike[str]],
     *,
-    passed: Passed | None = None,
+    ignored: Ignored | None = None,
     limits: Limits | None = None,
 ) -> Iterator[Item]:
     """The photos that the paths name, as they are found, each name once.
 
     Files are taken whatever their suffix; folders are searched through (hidden files and other
-    kinds of file are passed over, links followed once); a path with `*`, `?` or `[` that is not a
+    kinds of file are ignored, links followed once); a path with `*`, `?` or `[` that is not a
     file is a pattern (`**` for any depth); .tar, .tar.gz and .zip files give the photos in them;
     http and https addresses are fetched later.
 
     Raises:
         PhotoError: a folder that is named outright cannot be read.
     """
-    counts = passed if passed is not None else Passed()
+    counts = ignored if ignored is not None else Ignored()
     return _once(_find(paths, counts, limits or Limits()), counts)
 
 
@@ -104,27 +67,133 @@ def check_paths(paths: Iterable[str]) -> None:
             raise PhotoError(f"{what} {_shown(path)}.")
 
 
-def annotated_items(
-    annotations: Path, folders: Iterable[str | os.PathLike[str]], *, passed: Passed | None = None
-) -> Iterator[Item]:
-    """The photos that a COCO or Karpathy annotation file names, with its ids, looked for in the
-    folders (default: the file's own) and one folder below.
+# Paths --------------------------------------------------------------------------------------------
 
-    Raises:
-        DataError: the file cannot be read or names no photos.
-    """
-    roots = [Path(f) for f in folders] or [annotations.parent]
-    for root in roots:
-        if not root.is_dir():
-            raise DataError(f"With --annotations, {root} should be the folder of the photos.")
-    images = _images(annotations)
-    below = [f for root in roots for f in (root, *_subfolders(root))]
-    items = (
-        Item(str(path), image_id=number, path=str(path), place=_inside(name))
-        for number, name in images
-        for path in [_placed(name, roots, below)]
+
+def _once(items: Iterable[Item], ignored: Ignored) -> Iterator[Item]:
+    seen: set[str] = set()
+    for item in items:
+        if item.name in seen:
+            ignored.add("named twice")
+            continue
+        seen.add(item.name)
+        yield item
+
+
+def _find(
+    paths: Iterable[str | os.PathLike[str]], ignored: Ignored, limits: Limits
+) -> Iterator[Item]:
+    for given in paths:
+        path = os.fspath(given)
+        if _is_url(path):
+            yield Item(path, url=path, place=inside(path.partition("://")[2]))
+            continue
+        for found in [path] if os.path.lexists(path) else _expand(path) or [path]:
+            yield from _of_path(found, ignored, limits)
+
+
+def _of_path(path: str, ignored: Ignored, limits: Limits) -> Iterator[Item]:
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        yield Item(
+            path, path=path, place=Path(path).name
+        )  # decoding will say what is wrong with it
+        return
+    if stat.S_ISDIR(mode):
+        unread: list[Item] = []
+        for photo in walk_photos(
+            Path(path),
+            passed=lambda why, file: ignored.add(
+                "archives" if is_tar(file) or is_zip(file) else why
+            ),
+            unread=lambda folder, problem: unread.append(Item(folder, problem=problem)),
+        ):
+            yield Item(str(photo), path=str(photo), place=str(photo.relative_to(path)))
+            yield from _drained(unread)
+        yield from _drained(unread)
+    elif stat.S_ISREG(mode) and is_tar(path):
+        yield from _of_tar(path, ignored, limits)
+    elif stat.S_ISREG(mode) and is_zip(path):
+        yield from _of_zip(path, ignored)
+    else:
+        yield Item(path, path=path, place=Path(path).name)
+
+
+def _drained(items: list[Item]) -> Iterator[Item]:
+    while items:
+        yield items.pop(0)
+
+
+def _is_url(path: str) -> bool:
+    return path.lower().startswith(("http://", "https://"))
+
+
+def _expand(pattern: str) -> list[str]:
+    """What a pattern fits, in order, as a shell would have it: nothing hidden."""
+    return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []  # noqa: PTH207
+
+
+def _shown(path: str) -> str:
+    return path if path.isprintable() and path else repr(path)
+
+
+# Archives -----------------------------------------------------------------------------------------
+
+
+def _of_tar(path: str, ignored: Ignored, limits: Limits) -> Iterator[Item]:
+    plain = path.lower().endswith(".tar")
+    try:
+        for tar, member in tar_members(path, compressed=not plain):
+            if not _is_photo(member.name, member.isreg() and not member.issparse(), ignored):
+                continue
+            name, place = f"{path}/{member.name}", inside(f"{Path(path).name}/{member.name}")
+            if plain:
+                yield Item(name, path=path, span=(member.offset_data, member.size), place=place)
+            elif member.size > limits.max_bytes:
+                yield Item(name, problem=too_large(name, limits))
+            else:
+                stream = tar.extractfile(member)
+                yield Item(name, data=stream.read() if stream else b"", place=place)
+    except Exception as error:  # a damaged tar raises whatever its decompressor raises
+        yield Item(path, problem=_broken_archive(path, error))
+
+
+def _of_zip(path: str, ignored: Ignored) -> Iterator[Item]:
+    try:
+        names = [name for name in zip_members(path) if _is_photo(name, True, ignored)]
+    except Exception as error:  # zipfile raises many kinds on damaged files
+        yield Item(path, problem=_broken_archive(path, error))
+        return
+    for name in names:
+        place = inside(f"{Path(path).name}/{name}")
+        yield Item(f"{path}/{name}", path=path, member=name, place=place)
+
+
+def _is_photo(name: str, regular: bool, ignored: Ignored) -> bool:
+    """Whether a member of an archive is a photo to caption; what is not is counted."""
+    if name.endswith("/") or (not regular and "." not in name.rsplit("/", 1)[-1]):
+        return False  # a folder
+    parts = [part for part in name.split("/") if part not in (".", "..")]
+    if any(part.startswith(".") or part == "__MACOSX" for part in parts):
+        ignored.add("hidden")
+    elif not regular or Path(name).suffix.lower() not in PHOTO_SUFFIXES:
+        ignored.add("not a photo")
+    else:
+        return True
+    return False
+
+
+def _broken_archive(path: str, error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return f"{_shown(path)} cannot be opened: no permission to read it."
+    return (
+        f"The archive {_shown(path)} is damaged or cut short ({str(error) or type(error).__name__})"
+        "; photos beyond that point are not known."
     )
-    return _once(items, passed if passed is not None else Passed())
+
+
+# Lists --------------------------------------------------------------------------------------------
 
 
 def read_list(source: str) -> Iterator[str]:
@@ -141,158 +210,6 @@ def read_list(source: str) -> Iterator[str]:
             yield from _separated(stream)
     except OSError as error:
         raise DataError(f"The list {source} cannot be read: {error.strerror}.") from error
-
-
-def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Items in their order, `size` at a time; the last may be fewer."""
-    iterator = iter(items)
-    while chunk := list(itertools.islice(iterator, size)):
-        yield chunk
-
-
-# Paths --------------------------------------------------------------------------------------------
-
-
-def _once(items: Iterable[Item], passed: Passed) -> Iterator[Item]:
-    seen: set[str] = set()
-    for item in items:
-        if item.name in seen:
-            passed.one("named twice")
-            continue
-        seen.add(item.name)
-        yield item
-
-
-def _find(
-    paths: Iterable[str | os.PathLike[str]], passed: Passed, limits: Limits
-) -> Iterator[Item]:
-    for given in paths:
-        path = os.fspath(given)
-        if _is_url(path):
-            yield Item(path, url=path, place=_inside(path.partition("://")[2]))
-            continue
-        for found in [path] if os.path.lexists(path) else _expand(path) or [path]:
-            yield from _of_path(found, passed, limits)
-
-
-def _of_path(path: str, passed: Passed, limits: Limits) -> Iterator[Item]:
-    try:
-        mode = Path(path).stat().st_mode
-    except (OSError, ValueError):
-        yield Item(
-            path, path=path, place=Path(path).name
-        )  # decoding will say what is wrong with it
-        return
-    if stat.S_ISDIR(mode):
-        unread: list[Item] = []
-        for photo in walk_photos(
-            Path(path),
-            passed=lambda why, file: passed.one("archives" if _is_archive(file) else why),
-            unread=lambda folder, problem: unread.append(Item(folder, problem=problem)),
-        ):
-            yield Item(str(photo), path=str(photo), place=str(photo.relative_to(path)))
-            yield from _drained(unread)
-        yield from _drained(unread)
-    elif stat.S_ISREG(mode) and path.lower().endswith(TARS):
-        yield from _of_tar(path, passed, limits)
-    elif stat.S_ISREG(mode) and path.lower().endswith(".zip"):
-        yield from _of_zip(path, passed)
-    else:
-        yield Item(path, path=path, place=Path(path).name)
-
-
-def _drained(items: list[Item]) -> Iterator[Item]:
-    while items:
-        yield items.pop(0)
-
-
-def _is_url(path: str) -> bool:
-    return path.lower().startswith(("http://", "https://"))
-
-
-def _is_archive(path: str) -> bool:
-    return path.lower().endswith((*TARS, ".zip"))
-
-
-def _expand(pattern: str) -> list[str]:
-    """What a pattern fits, in order, as a shell would have it: nothing hidden."""
-    return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []  # noqa: PTH207
-
-
-def _shown(path: str) -> str:
-    return path if path.isprintable() and path else repr(path)
-
-
-# Archives -----------------------------------------------------------------------------------------
-# Members are read where they lie: nothing is written to the disk, so no name in an archive can lead
-# anywhere, and links in it are not followed.
-
-
-def _of_tar(path: str, passed: Passed, limits: Limits) -> Iterator[Item]:
-    plain = path.lower().endswith(".tar")
-    try:
-        for tar, member in tar_members(path, compressed=not plain):
-            if not _is_member(member.name, member.isreg() and not member.issparse(), passed):
-                continue
-            name, place = f"{path}/{member.name}", _inside(f"{Path(path).name}/{member.name}")
-            if plain:
-                span = member.offset_data, member.size
-                yield Item(name, path=path, span=span, place=place)
-            elif member.size > limits.max_bytes:
-                yield Item(name, problem=_too_large(name, limits))
-            else:
-                stream = tar.extractfile(member)
-                yield Item(name, data=stream.read() if stream else b"", place=place)
-    except Exception as error:  # a damaged tar raises whatever its decompressor raises
-        yield Item(path, problem=_broken_archive(path, error))
-
-
-def _of_zip(path: str, passed: Passed) -> Iterator[Item]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [m.filename for m in archive.infolist() if _is_member(m.filename, True, passed)]
-    except Exception as error:  # zipfile raises many kinds on damaged files
-        yield Item(path, problem=_broken_archive(path, error))
-        return
-    for name in names:
-        place = _inside(f"{Path(path).name}/{name}")
-        yield Item(f"{path}/{name}", path=path, member=name, place=place)
-
-
-def _inside(name: str) -> str:
-    """A foreign name as a place below a folder: it leads nowhere outside."""
-    parts = [part for part in re.split(r"[/\0]", name) if part not in ("", ".", "..")]
-    return "/".join(part[:200] for part in parts) or "unnamed"
-
-
-def _is_member(name: str, regular: bool, passed: Passed) -> bool:
-    """Whether a member of an archive is a photo to caption; what is not is counted."""
-    if name.endswith("/") or (not regular and "." not in name.rsplit("/", 1)[-1]):
-        return False  # a folder
-    parts = [part for part in name.split("/") if part not in (".", "..")]
-    if any(part.startswith(".") or part == "__MACOSX" for part in parts):
-        passed.one("hidden")
-    elif not regular or Path(name).suffix.lower() not in PHOTO_SUFFIXES:
-        passed.one("not a photo")
-    else:
-        return True
-    return False
-
-
-def _broken_archive(path: str, error: Exception) -> str:
-    if isinstance(error, PermissionError):
-        return f"{_shown(path)} cannot be opened: no permission to read it."
-    return (
-        f"The archive {_shown(path)} is damaged or cut short ({str(error) or type(error).__name__})"
-        "; photos beyond that point are not known."
-    )
-
-
-def _too_large(name: str, limits: Limits) -> str:
-    return f"{name} is too large a file: more than the {limits.max_bytes:,} bytes allowed."
-
-
-# Lists and annotations ----------------------------------------------------------------------------
 
 
 def _separated(stream: BinaryIO) -> Iterator[str]:
@@ -317,6 +234,32 @@ def _names(names: list[bytes], separator: bytes) -> Iterator[str]:
             name = name.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\r")
         if name:
             yield os.fsdecode(name)
+
+
+# Annotation files ---------------------------------------------------------------------------------
+
+
+def annotated_items(
+    annotations: Path, folders: Iterable[str | os.PathLike[str]], *, ignored: Ignored | None = None
+) -> Iterator[Item]:
+    """The photos that a COCO or Karpathy annotation file names, with its ids, looked for in the
+    folders (default: the file's own) and one folder below.
+
+    Raises:
+        DataError: the file cannot be read or names no photos.
+    """
+    roots = [Path(f) for f in folders] or [annotations.parent]
+    for root in roots:
+        if not root.is_dir():
+            raise DataError(f"With --annotations, {root} should be the folder of the photos.")
+    images = _images(annotations)
+    below = [f for root in roots for f in (root, *_subfolders(root))]
+    items = (
+        Item(str(path), image_id=number, path=str(path), place=inside(name))
+        for number, name in images
+        for path in [_placed(name, roots, below)]
+    )
+    return _once(items, ignored if ignored is not None else Ignored())
 
 
 def _images(path: Path) -> list[tuple[int | str, str]]:
@@ -354,80 +297,6 @@ def _subfolders(root: Path) -> list[Path]:
 
 def _placed(name: str, roots: list[Path], below: list[Path]) -> Path:
     """Where a photo of an annotation file is; a name leads nowhere outside the folders."""
-    inside = Path(_inside(name))
-    candidates = (folder / tail for tail in (inside, Path(inside.name)) for folder in below)
-    return next((c for c in candidates if c.is_file()), roots[0] / inside)
-
-
-def sidecar(item: Item, folder: Path | None) -> Path | None:
-    """Where the text file of a photo goes: at its place under the folder, or beside the photo; None
-    when it has no place (beside what is in an archive or on the web)."""
-    if folder:
-        return (folder / (item.place or Path(item.name).name)).with_suffix(".txt")
-    return item.file.with_suffix(".txt") if item.file else None
-
-
-# Reading ------------------------------------------------------------------------------------------
-
-
-class NamedBytes(io.BytesIO):
-    """Bytes with the name that error sentences are to use."""
-
-    def __init__(self, data: bytes, name: str):
-        super().__init__(data)
-        self.name = name
-
-
-_zips: dict[str, zipfile.ZipFile] = {}
-
-
-def open_item(item: Item, limits: Limits) -> str | NamedBytes:
-    """What `photos.load_photo` takes: the path of a file, or the bytes of anything else.
-
-    Raises PhotoError when there are none.
-    """
-    if item.problem:
-        raise PhotoError(item.problem)
-    if item.data is not None:
-        return NamedBytes(item.data, item.name)
-    if item.url:
-        from .fetch import fetch
-
-        return NamedBytes(fetch(item.url, limits.max_bytes), item.name)
-    if item.path is None:
-        raise CaptionerError(f"The item {item.name} has neither a path, nor bytes, nor an address.")
-    if item.span:
-        start, size = item.span
-        if size > limits.max_bytes:
-            raise PhotoError(_too_large(item.name, limits))
-        with _archive_errors(item), Path(item.path).open("rb") as stream:
-            stream.seek(start)
-            return NamedBytes(stream.read(size), item.name)
-    if item.member is not None:
-        with _archive_errors(item):
-            return NamedBytes(_read_member(item.path, item.member, item.name, limits), item.name)
-    return item.path
-
-
-def _read_member(path: str, member: str, name: str, limits: Limits) -> bytes:
-    archive = _zips.get(path)
-    if archive is None:
-        _zips.clear()  # a job goes through its archives one after another
-        archive = _zips[path] = zipfile.ZipFile(path)
-    with archive.open(member) as stream:
-        data = stream.read(limits.max_bytes + 1)  # whatever size the archive promises
-    if len(data) > limits.max_bytes:
-        raise PhotoError(_too_large(name, limits))
-    return data
-
-
-@contextlib.contextmanager
-def _archive_errors(item: Item) -> Iterator[None]:
-    """What reading a member raises, as a sentence."""
-    try:
-        yield
-    except PhotoError:
-        raise
-    except Exception as error:  # zipfile raises many kinds on damaged files
-        words = str(error) or type(error).__name__
-        raise PhotoError(f"{item.name} cannot be read from its archive: {words}.") from None
+    place = Path(inside(name))
+    candidates = (folder / tail for tail in (place, Path(place.name)) for folder in below)
+    return next((c for c in candidates if c.is_file()), roots[0] / place)

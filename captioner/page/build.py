@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from captioner.batch.sources import Item
+from captioner.batch.items import Item
 from captioner.errors import CaptionerError
 from captioner.machine import cores
 from captioner.metrics.readers import KARPATHY_SPLITS

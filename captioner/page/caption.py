@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from captioner import render
+from captioner.batch.items import Item, open_item
 from captioner.batch.records import record
-from captioner.batch.sources import Item, open_item
 from captioner.captioner import DRAWN_SIDE, Caption, Captioner
 from captioner.errors import CaptionerError, PhotoError
 from captioner.machine import cores

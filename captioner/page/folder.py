@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from captioner.batch import caption_items
+from captioner.batch.items import Item, sidecar
 from captioner.batch.records import failure, record, to_line
-from captioner.batch.sinks import write_table
-from captioner.batch.sources import Item, sidecar
+from captioner.batch.writers import write_table
 from captioner.captioner import Caption, Captioner
 from captioner.errors import CaptionerError
 

@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from captioner.batch.sources import Item, find_items
+from captioner.batch.items import Item
+from captioner.batch.sources import find_items
 from captioner.errors import CaptionerError, PhotoError
 from captioner.photos import Limits
 

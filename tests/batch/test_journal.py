@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from captioner.batch.items import Item
 from captioner.batch.job import Outputs, Result, plan
 from captioner.batch.journal import Journal, read_records
 from captioner.batch.progress import Progress, Tally
-from captioner.batch.sources import Item
 from captioner.errors import CaptionerError, DataError
 
 

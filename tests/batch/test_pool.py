@@ -98,7 +98,7 @@ def test_workers_import_no_torch_and_end_with_their_parent(tmp_path):
         "import sys, time\n"
         "from captioner.batch.decode import Decoder\n"
         "from captioner.batch.pool import Pool\n"
-        "from captioner.batch.sources import Item\n"
+        "from captioner.batch.items import Item\n"
         "pool = Pool(1)\n"
         "list(pool.map(Decoder(8), [Item('x', path='x')], window=1, limit=lambda i: 9.0))\n"
         "assert 'torch' not in sys.modules, 'the parent would pass it on'\n"

@@ -1,4 +1,4 @@
-"""Where photos come from: everything named is found once, and what is passed over is counted."""
+"""Where photos come from: everything named is found once, and what is ignored is counted."""
 
 import gzip
 import io
@@ -14,13 +14,12 @@ from PIL import Image
 
 from captioner.batch import fetch
 from captioner.batch.decode import Captioned, Decoder
+from captioner.batch.items import Item, open_item
 from captioner.batch.sources import (
-    Item,
-    Passed,
+    Ignored,
     annotated_items,
     check_paths,
     find_items,
-    open_item,
     read_list,
 )
 from captioner.errors import DataError, PhotoError
@@ -56,10 +55,10 @@ def test_folders_give_photos_in_order_and_count_the_rest(folder):
     (folder / "notes.txt").write_text("")
     (folder / "shard.tar").write_bytes(b"")
     (folder / "round").symlink_to(folder)
-    passed = Passed()
-    found = names(find_items([folder, folder / "a.jpg"], passed=passed))
+    ignored = Ignored()
+    found = names(find_items([folder, folder / "a.jpg"], ignored=ignored))
     assert found == [str(folder / n) for n in ("a.jpg", "b.jpg", "sub/c.JPG")]
-    assert passed == {
+    assert ignored == {
         "hidden": 2, "not a photo": 1, "archives": 1, "seen before": 1, "named twice": 1,
     }  # fmt: skip
 
@@ -76,13 +75,11 @@ def test_patterns_are_expanded_unless_a_file_has_that_very_name(folder):
 
 
 def test_a_folder_without_permission_is_accounted_for(folder, monkeypatch):
-    from captioner import images
-
     def walk(top, followlinks, onerror):
         onerror(PermissionError(13, "Permission denied", str(folder / "locked")))
         return iter(())
 
-    monkeypatch.setattr(images.os, "walk", walk)
+    monkeypatch.setattr(os, "walk", walk)
     (item,) = find_items([folder])
     with pytest.raises(PhotoError, match=r"The folder .*locked cannot be opened: no permission"):
         open_item(item, Limits())
@@ -100,11 +97,11 @@ def test_tars_give_their_photos_without_writing_anything(tmp_path, suffix, mode)
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
     before = sorted(tmp_path.iterdir())
-    passed = Passed()
-    items = list(find_items([path], passed=passed))
+    ignored = Ignored()
+    items = list(find_items([path], ignored=ignored))
     assert names(items) == [f"{path}/000.jpg", f"{path}/../../up.png"]
     assert all((decoded(i).width, decoded(i).height) == (24, 16) for i in items)
-    assert passed == {"hidden": 2, "not a photo": 2}
+    assert ignored == {"hidden": 2, "not a photo": 2}
     assert [i.place for i in items] == [f"shard{suffix}/000.jpg", f"shard{suffix}/up.png"]
     assert sorted(tmp_path.iterdir()) == before
 

@@ -17,8 +17,8 @@ from typing import Any
 from captioner.errors import CaptionerError, DataError
 from captioner.files import replace, replacing
 
+from .items import Item, sidecar
 from .records import FIELDS, readable
-from .sources import Item, sidecar
 
 FORMATS = ("jsonl", "csv", "coco", "parquet", "txt")
 SUFFIXES = {".jsonl": "jsonl", ".csv": "csv", ".json": "coco", ".parquet": "parquet"}

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from captioner.batch.sinks import Sidecars, write_table
-from captioner.batch.sources import Item
+from captioner.batch.items import Item
+from captioner.batch.writers import Sidecars, write_table
 from captioner.errors import CaptionerError, DataError
 from captioner.metrics.readers import read_results
 

@@ -1,0 +1,124 @@
+"""One photo of a job: its name, where its bytes are, and how they are read."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from captioner.errors import CaptionerError, PhotoError
+from captioner.photos import Limits
+
+from .archives import read_span, read_zip_member
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One photo of a job: its name, and where its bytes are.
+
+    name: as it is written in results, and what tells photos apart: the path as it was given or
+        found, `archive.tar/member.jpg`, or the address.
+    image_id: of an annotation file, else None.
+    path: the file, or the archive that holds the photo.
+    span: (first byte, bytes) within `path`, for members of uncompressed tars.
+    member: the name within `path`, for members of zips.
+    url: the address that the photo is fetched from.
+    data: the bytes themselves, where they cannot be had again (compressed tars).
+    place: where its text file goes below a folder that mirrors the input.
+    problem: why there is no photo, as a sentence.
+    """
+
+    name: str
+    image_id: int | str | None = None
+    path: str | None = None
+    span: tuple[int, int] | None = None
+    member: str | None = None
+    url: str | None = None
+    data: bytes | None = field(default=None, repr=False)
+    place: str = ""
+    problem: str | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The photo's own file, where it is one."""
+        return Path(self.path) if self.path and not self.span and self.member is None else None
+
+
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Items in their order, `size` at a time; the last may be fewer."""
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
+def inside(name: str) -> str:
+    """A foreign name as a place below a folder: it leads nowhere outside."""
+    parts = [part for part in re.split(r"[/\0]", name) if part not in ("", ".", "..")]
+    return "/".join(part[:200] for part in parts) or "unnamed"
+
+
+def sidecar(item: Item, folder: Path | None) -> Path | None:
+    """Where the text file of a photo goes: at its place under the folder, or beside the photo; None
+    when it has no place (beside what is in an archive or on the web)."""
+    if folder:
+        return (folder / (item.place or Path(item.name).name)).with_suffix(".txt")
+    return item.file.with_suffix(".txt") if item.file else None
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+class NamedBytes(io.BytesIO):
+    """Bytes with the name that error sentences are to use."""
+
+    def __init__(self, data: bytes, name: str):
+        super().__init__(data)
+        self.name = name
+
+
+def open_item(item: Item, limits: Limits) -> str | NamedBytes:
+    """What `photos.load_photo` takes: the path of a file, or the bytes of anything else.
+
+    Raises PhotoError when there are none.
+    """
+    if item.problem:
+        raise PhotoError(item.problem)
+    if item.data is not None:
+        return NamedBytes(item.data, item.name)
+    if item.url:
+        from .fetch import fetch
+
+        return NamedBytes(fetch(item.url, limits.max_bytes), item.name)
+    if item.path is None:
+        raise CaptionerError(f"The item {item.name} has neither a path, nor bytes, nor an address.")
+    if item.span:
+        start, size = item.span
+        if size > limits.max_bytes:
+            raise PhotoError(too_large(item.name, limits))
+        with _archive_errors(item):
+            return NamedBytes(read_span(item.path, start, size), item.name)
+    if item.member is not None:
+        with _archive_errors(item):
+            data = read_zip_member(item.path, item.member, limits.max_bytes)
+        if data is None:
+            raise PhotoError(too_large(item.name, limits))
+        return NamedBytes(data, item.name)
+    return item.path
+
+
+def too_large(name: str, limits: Limits) -> str:
+    return f"{name} is too large a file: more than the {limits.max_bytes:,} bytes allowed."
+
+
+@contextlib.contextmanager
+def _archive_errors(item: Item) -> Iterator[None]:
+    """What reading a member raises, as a sentence."""
+    try:
+        yield
+    except Exception as error:  # zipfile raises many kinds on damaged files
+        words = str(error) or type(error).__name__
+        raise PhotoError(f"{item.name} cannot be read from its archive: {words}.") from None
