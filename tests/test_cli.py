@@ -1,7 +1,6 @@
 """The command as a person meets it: a process, its two streams and its exit status."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -9,6 +8,8 @@ import pytest
 from PIL import Image
 
 from captioner.samples import sample_photos
+
+from .commands import run
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +28,6 @@ def photos(tmp_path):
     for name, colour in (("b.jpg", "red"), ("a.png", "blue"), ("sub/c.webp", "green")):
         Image.new("RGB", (120, 80), colour).save(path / name)
     return path
-
-
-def run(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "captioner.cli", *map(str, arguments)],
-        capture_output=True,
-        encoding="utf-8",
-        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"},
-        **options,
-    )
 
 
 def test_a_folder_gives_one_line_a_photo(folder, photos):
@@ -102,7 +93,7 @@ def test_settings_reach_the_search(folder, photos):
     [
         (["caption"], "Name at least one photograph"),
         (["caption", "nowhere.jpg"], "nowhere.jpg"),
-        (["caption", "{photo}", "--beams", "0"], "Beams must be at least 1"),
+        (["caption", "{photo}", "--beams", "0"], "--beams must be at least 1"),
         (["caption", "{photo}", "--device", "tpu9"], "tpu9"),
         (["caption", "{photo}", "--dtype", "int3"], "int3"),
         (["caption", "{photo}", "--model", "nowhere"], "nowhere"),

@@ -1,17 +1,15 @@
 """The README's commands and code run as they stand."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from captioner.samples import sample_photos
 
+from .commands import run
 from .conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -60,10 +58,7 @@ def test_the_readme_has_commands():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_runs(place, command):
-    done = subprocess.run(
-        f"{shlex.quote(sys.executable)} -m captioner.cli {command.removeprefix('captioner ')}",
-        shell=True, cwd=place, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"},
-    )  # fmt: skip
+    done = run(*shlex.split(command)[1:], cwd=place)
     assert done.returncode == 0, done.stderr
     if written := re.search(r" -o (\S+)", command):
         assert (place / written[1]).stat().st_size

@@ -1,8 +1,4 @@
-"""A saved tiny model, photos, and the command as a process."""
-
-import os
-import subprocess
-import sys
+"""A saved tiny model and photos."""
 
 import numpy as np
 import pytest
@@ -32,22 +28,3 @@ def forty(tmp_path_factory):
         path = folder / ("sub" if i % 4 == 3 else "") / f"{i:02}.jpg"
         Image.fromarray(small).resize((180, 120), Image.Resampling.BICUBIC).save(path)
     return folder
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "captioner.cli", *map(str, arguments)]
-
-
-ENVIRONMENT = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
-
-
-def run(*arguments, **options):
-    return subprocess.run(
-        command(*arguments), capture_output=True, encoding="utf-8", env=ENVIRONMENT, **options
-    )
-
-
-def start(*arguments):
-    return subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
-    )

@@ -8,8 +8,7 @@ import time
 import pytest
 
 from captioner.metrics.readers import read_results
-
-from .conftest import run, start
+from tests.commands import run, start
 
 
 def lines(path):

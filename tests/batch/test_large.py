@@ -6,8 +6,8 @@ import tarfile
 import pytest
 
 from captioner.batch.progress import Tally
+from tests.commands import run
 
-from .conftest import run
 from .corpus import make_corpus
 
 
