@@ -10,7 +10,7 @@ of the call before each row continues. Rows of one photo stand side by side, equ
 photo; photos may drop out as they finish.
 
 Every caption ends with the end token: at the maximum length the search may only write that, so no
-caption is returned unfinished.
+caption is returned unfinished. Models that were made for another library may keep its `Conventions`.
 """
 
 from collections.abc import Callable, Sequence
@@ -90,9 +90,24 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Conventions:
+    """Where libraries search differently, for models that are to write what they write there.
+
+    cut: a caption of `max_length` tokens is returned as it is, without its end token; else it is
+        closed there.
+    prefix_counts: the length that a score is divided by has the prefix in it.
+    stop_when_full: a photo's search is over once `beams` captions are finished, whatever is open.
+    """
+
+    cut: bool = False
+    prefix_counts: bool = True
+    stop_when_full: bool = False
+
+
+@dataclass(frozen=True)
 class Hypothesis:
     """A finished caption: its token ids (no begin or end token), the log-probability of each and,
-    last, of the end token (so one more than ids), and the score it was ranked by.
+    last, of the end token (so one more than ids, unless it was cut), and the score it was ranked by.
 
     A given prefix has log-probability 0: it was not the model's choice.
     """
@@ -100,6 +115,9 @@ class Hypothesis:
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     score: float
+
+
+OURS = Conventions()
 
 
 @torch.inference_mode()
@@ -111,15 +129,19 @@ def generate(
     bos: int,
     eos: int,
     pad: int,
+    never: Sequence[int] | None = None,
+    prompt: Sequence[int] = (),
     prefix: Sequence[int] = (),
+    conventions: Conventions = OURS,
     processors: Sequence[Processor] = (),
     seeds: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
 ) -> list[list[Hypothesis]]:
     """Captions of `photos` photos: for each a list of hypotheses, best first.
 
-    `prefix` ids begin every caption. `seeds` gives every photo a seed of its own for sampling, in
-    place of `search.seed` for all: photos that share one draw alike.
+    `prompt` ids are read before every caption, `prefix` ids begin it. `never` ids are not written:
+    begin and padding without it. `seeds` gives every photo a seed of its own for sampling, in place
+    of `search.seed` for all: photos that share one draw alike.
 
     Raises SettingError when the prefix leaves no room.
     """
@@ -128,11 +150,14 @@ def generate(
             f"The prefix has {len(prefix)} tokens, which leaves nothing to write within the "
             f"maximum length of {search.max_length}; raise `max_length` or shorten the prefix."
         )
-    start = torch.tensor([[bos, *prefix]], device=device).expand(photos, -1)
-    rules: list[Processor] = [_Rules(search, eos, (bos, pad)), *processors]
+    start = torch.tensor([[bos, *prompt, *prefix]], device=device).expand(photos, -1)
+    banned = (bos, pad) if never is None else never
+    rules: list[Processor] = [_Rules(search, eos, banned), *processors]
+    given = len(prefix)
     if not search.sample:
-        return _beam(step, start, search, eos, rules)
-    return _sample(step, start, search, eos, rules, seeds or [search.seed] * photos)
+        return _beam(step, start, given, search, conventions, eos, rules)
+    seeds = seeds or [search.seed] * photos
+    return _sample(step, start, given, search, conventions, eos, rules, seeds)
 
 
 class _Rules:
@@ -180,11 +205,19 @@ def _logprobs(logits: Tensor, ids: Tensor, rules: Sequence[Processor]) -> tuple[
 
 
 def _beam(
-    step: Step, start: Tensor, search: Search, eos: int, rules: Sequence[Processor]
+    step: Step,
+    start: Tensor,
+    given: int,
+    search: Search,
+    conventions: Conventions,
+    eos: int,
+    rules: Sequence[Processor],
 ) -> list[list[Hypothesis]]:
+    """`given` of the tokens (B, t) in `start` are the prefix, which is part of the caption."""
     photos, beams, device = len(start), search.beams, start.device
-    given = start.shape[1] - 1
-    ids = start[:, 1:]  # (rows, t), the caption so far
+    uncounted = 0 if conventions.prefix_counts else given
+    longest = search.max_length + (not conventions.cut) - uncounted
+    ids = start[:, start.shape[1] - given :]  # (rows, t), the caption so far
     allowed, own = _logprobs(step(start, None), ids, rules)
     width = 1  # rows a photo; `beams` after the first step
     scores = torch.zeros(photos, 1, device=device)
@@ -202,17 +235,21 @@ def _beam(
         rows = flat // vocab + offset  # (live, 2 beams): the row that each candidate continues
         tokens = flat % vocab
         gained = own[rows, tokens]
-        length = ids.shape[1]
+        written = ids.shape[1] + 1
+        length = written - uncounted
+        last = conventions.cut and written == search.max_length
 
-        ends = (tokens == eos) & (top > -torch.inf)
+        ends = ((tokens == eos) | last) & (top > -torch.inf)
         # Only an end among the first `beams` candidates is taken: one further down has lost to
         # as many open captions, as in the usual beam search.
         for i, j in ends[:, :beams].nonzero().tolist():
-            row = int(rows[i, j])
-            score = float(top[i, j]) / (length + 1) ** search.length_penalty
+            row, token = int(rows[i, j]), int(tokens[i, j])
+            score = float(top[i, j]) / length**search.length_penalty
             own_logprobs = (*logprobs[row].tolist(), float(gained[i, j]))
-            hypothesis = Hypothesis(tuple(ids[row].tolist()), own_logprobs, score)
-            finished[active[i]].append(hypothesis)
+            own_ids = (*ids[row].tolist(), *([] if token == eos else [token]))
+            finished[active[i]].append(Hypothesis(own_ids, own_logprobs, score))
+        if last:
+            break
 
         # Open candidates, best first; ended ones go behind every open one.
         order = torch.where(tokens == eos, -torch.inf, top)
@@ -220,7 +257,9 @@ def _beam(
         alive = [
             i
             for i in range(live)
-            if not _settled(finished[active[i]], float(open_top[i, 0]), length + 1, search)
+            if not _settled(
+                finished[active[i]], float(open_top[i, 0]), (length, longest), search, conventions
+            )
         ]
         if not alive:
             break
@@ -245,15 +284,24 @@ def _beam(
     ]
 
 
-def _settled(finished: list[Hypothesis], best_open: float, length: int, search: Search) -> bool:
-    """Whether a photo's search is over: `beams` captions are finished and no open one is better."""
+def _settled(
+    finished: list[Hypothesis],
+    best_open: float,
+    lengths: tuple[int, int],
+    search: Search,
+    conventions: Conventions,
+) -> bool:
+    """Whether a photo's search is over: `beams` captions are finished and no open one is better.
+    lengths: the present one, and the longest that may be."""
     if best_open == -torch.inf:
         return True
     if len(finished) < search.beams:
         return False
+    if conventions.stop_when_full:
+        return True
     worst = sorted((h.score for h in finished), reverse=True)[search.beams - 1]
     # Scores only fall as a caption grows, but dividing by a longer length may raise them.
-    reach = length if search.early_stop or search.length_penalty <= 0 else search.max_length + 1
+reach = lengths[0 if search.early_stop or search.length_penalty <= 0 else 1]
     best: float = best_open / reach**search.length_penalty
     return best <= worst
 
@@ -261,14 +309,16 @@ def _settled(finished: list[Hypothesis], best_open: float, length: int, search: 
 def _sample(
     step: Step,
     start: Tensor,
+    given: int,
     search: Search,
+    conventions: Conventions,
     eos: int,
     rules: Sequence[Processor],
     seeds: Sequence[int],
 ) -> list[list[Hypothesis]]:
     photos, draws, device = len(start), max(search.returned, 1), start.device
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    ids = start[:, 1:].repeat_interleave(draws, dim=0)
+    ids = start[:, start.shape[1] - given :].repeat_interleave(draws, dim=0)
     # The first call has one row a photo; the draws continue it.
     origin: Tensor | None = torch.arange(photos, device=device).repeat_interleave(draws)
     logits = step(start, None)[origin]  # (photos * draws, V)
@@ -288,10 +338,12 @@ def _sample(
         landed = probabilities.gather(1, chosen.unsqueeze(1)).squeeze(1) > 0
         chosen = torch.where(landed, chosen, probabilities.argmax(-1))
         gained = own.gather(1, chosen.unsqueeze(1))
-        for row in ((chosen == eos).cpu() & ~done).nonzero().flatten().tolist():
+        last = conventions.cut and ids.shape[1] + 1 == search.max_length
+        for row in (((chosen == eos) | last).cpu() & ~done).nonzero().flatten().tolist():
+            token = int(chosen[row])
             values = (*logprobs[row].tolist(), float(gained[row]))
-            hypothesis = Hypothesis(tuple(ids[row].tolist()), values, sum(values))
-            finished[owner[row // draws]].append(hypothesis)
+            own_ids = (*ids[row].tolist(), *([] if token == eos else [token]))
+            finished[owner[row // draws]].append(Hypothesis(own_ids, values, sum(values)))
             done[row] = True
         alive = [i for i in range(len(owner)) if not bool(done[i * draws : (i + 1) * draws].all())]
         if not alive:
