@@ -28,6 +28,84 @@ class Combine:
         return {k: list(v) for k, v in asdict(self).items()}
 
 
+Box = tuple[float, float, float, float]
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class View:
+    """A part of the photo as a model sees it: `rows` x `columns` cells over a box (left, top,
+    right, bottom) in shares of the photo's width and height. The box of a model that crops lies
+    within the photo, that of one that pads reaches beyond it."""
+
+    rows: int
+    columns: int
+    box: Box = WHOLE
+
+    @property
+    def cells(self) -> int:
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where on the photo the N positions are that a model looks at: those of its views one after
+    another, rows first."""
+
+    views: tuple[View, ...]
+
+    @classmethod
+    def whole(cls, grid: tuple[int, int]) -> "Placement":
+        """One grid (h, w) that covers the photo."""
+        return cls((View(*grid),))
+
+    @property
+    def cells(self) -> int:
+        return sum(view.cells for view in self.views)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the maps on the whole photo, with cells about as small as the smallest seen."""
+        rows = max(view.rows / (view.box[3] - view.box[1]) for view in self.views)
+        columns = max(view.columns / (view.box[2] - view.box[0]) for view in self.views)
+        return max(1, round(rows)), max(1, round(columns))
+
+    @property
+    def seen(self) -> Box:
+        """The part of the photo that the model has seen."""
+        boxes = np.array([view.box for view in self.views])
+        low, high = boxes[:, :2].min(axis=0).clip(0, 1), boxes[:, 2:].max(axis=0).clip(0, 1)
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+    def lay(self, maps: np.ndarray) -> np.ndarray:
+        """Maps (..., N) over what the model sees -> maps (..., h, w) over the whole photo, of the
+        same dtype. What lies beyond the photo's edges is left out, and the rest sums to what it
+        summed to before; what the model has not seen is 0."""
+        height, width = self.grid
+        if self.views == (View(height, width),):
+            return maps.reshape(*maps.shape[:-1], height, width)
+        laid = np.zeros((*maps.shape[:-1], height, width))
+        at = 0
+        for view in self.views:
+            cells = maps[..., at : at + view.cells].reshape(*maps.shape[:-1], view.rows, -1)
+            down = _shares(height, view.rows, view.box[1], view.box[3])
+            across = _shares(width, view.columns, view.box[0], view.box[2])
+            laid += down @ cells @ across.T
+            at += view.cells
+        total = laid.sum(axis=(-2, -1), keepdims=True)
+        scale = maps.sum(axis=-1)[..., None, None] / np.where(total > 0, total, 1)
+        return (laid * scale).astype(maps.dtype)
+
+
+def _shares(count: int, cells: int, start: float, stop: float) -> np.ndarray:
+    """(count, cells): the share of each of `cells` equal pieces of start..stop that lies in each
+    of `count` equal pieces of 0..1."""
+    to = np.linspace(0, 1, count + 1)
+    of = np.linspace(start, stop, cells + 1)
+    common = np.minimum(to[1:, None], of[None, 1:]) - np.maximum(to[:-1, None], of[None, :-1])
+    return common.clip(0) * (cells / (stop - start))
+
+
 def token_maps(weights: np.ndarray, combine: Combine) -> np.ndarray:
     """weights (L, H, T, N) -> one distribution per token, (T, N) float32."""
     layers, heads = weights.shape[:2]
@@ -44,11 +122,14 @@ def token_maps(weights: np.ndarray, combine: Combine) -> np.ndarray:
 def word_maps(
     weights: np.ndarray,
     words: Sequence[WordSpan],
-    grid: tuple[int, int],
+    grid: tuple[int, int] | Placement,
     combine: Combine | None = None,
 ) -> list[np.ndarray]:
-    """One map (h, w) float32 for each word, summing to 1. weights (L, H, T, N), N = h * w."""
-    if weights.shape[-1] != grid[0] * grid[1]:
-        raise ModelError(f"{weights.shape[-1]} patches do not fill a grid of {grid[0]}x{grid[1]}.")
+    """One map (h, w) float32 for each word, summing to 1. weights (L, H, T, N); `grid` says how
+    the N positions lie on the photo, (h, w) being rows and columns over the whole of it."""
+    placement = grid if isinstance(grid, Placement) else Placement.whole(grid)
+    if weights.shape[-1] != placement.cells:
+        shape = " and ".join(f"{view.rows}x{view.columns}" for view in placement.views)
+        raise ModelError(f"{weights.shape[-1]} patches do not fill a grid of {shape}.")
     tokens = token_maps(weights, combine or Combine())
-    return [tokens[w.start : w.stop].mean(axis=0).reshape(grid) for w in words]
+    return [placement.lay(tokens[w.start : w.stop].mean(axis=0)) for w in words]

@@ -21,26 +21,24 @@ from typing import Any, Unpack, overload
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import render
-from .attention import word_maps
-from .decoder import KeyValue
+from .attention import WHOLE, Box, Placement, word_maps
 from .ensemble import load_model
 from .errors import CaptionerError
 from .generation import Hypothesis, Search
+from .interface import Model
 from .machine import choose_device, choose_dtype
-from .model import Model
-from .photos import Limits, Photo, PhotoSource, load_photo, to_square
+from .model import OwnModel
+from .photos import Limits, Photo, PhotoSource, load_photo
 from .request import Keywords, Request, unknown_setting
-from .tokenizer import CaptionTokenizer
+from .tokenizer import Vocabulary
 
 BUILTIN = Path(__file__).parent / "builtin"
 # Overlays are drawn on the photo at this many pixels of its shorter side, where it has them.
 DRAWN_SIDE = 512
-# Photos that go through the encoder together on a CPU: of 1 to 16 the quickest with the model in
-# the box, in float32 and in bfloat16.
-CPU_PHOTOS = 4
+ANY = Request()
 Photos = list[PhotoSource] | tuple[PhotoSource, ...]
 
 
@@ -66,7 +64,10 @@ class Caption:
     confidence: the geometric mean of the probabilities of its tokens, the end included: 0 to 1.
     alternatives: further captions of the photo, best first; they have no alternatives of their own.
     score: what the search ranked it by (log-probability, length-normalised if the search does so).
-    ids: its token ids, by which `Captioner.word_attention` looks again.
+    ids: its token ids, by which `Captioner.word_attention` looks again; request: what was asked.
+    maps: what the words' heatmaps are, such as "cross-attention"; "" when there are none.
+    seen: the part of the photo that the model has seen: left, top, right, bottom, as shares of its
+        width and height. Heatmaps cover the whole photo and are 0 where the model saw nothing.
     """
 
     text: str
@@ -75,6 +76,9 @@ class Caption:
     alternatives: list[Caption] = field(repr=False, default_factory=list)
     score: float = 0.0
     ids: tuple[int, ...] = field(repr=False, compare=False, default=())
+    maps: str = field(repr=False, compare=False, default="")
+    seen: Box = field(repr=False, compare=False, default=WHOLE)
+    request: Request = field(repr=False, compare=False, default_factory=Request)
     photo: Photo = field(repr=False, compare=False, kw_only=True)
 
     def overlay(self, i: int, **options: Any) -> Image.Image:
@@ -113,21 +117,23 @@ def _heatmap(word: Word) -> np.ndarray:
 class Captioner:
     """A model ready to caption, on a device, in a dtype. Made by `captioner.load`."""
 
-    def __init__(self, model: Model, *, device: torch.device, dtype: torch.dtype):
-        self.model = model.eval().to(device=device, dtype=dtype)
+    def __init__(self, model: Model[Any], *, device: torch.device, dtype: torch.dtype):
+        if isinstance(model, nn.Module):
+            model.eval().to(device=device, dtype=dtype)
+        self.model = model
         self.device = device
         self.dtype = dtype
 
     @property
     def name(self) -> str:
         """The model's name and version, as it is written beside every caption."""
-        about = self.model.config.about
+        about = self.model.about
         return " ".join(str(about[k]) for k in ("name", "version") if about.get(k)) or "unnamed"
 
     @property
     def size(self) -> int:
-        """Pixels of the square that the model sees."""
-        return self.model.config.encoder.size
+        """Pixels of the square that the model sees, or of a photo's shorter side that it uses."""
+        return self.model.side
 
     @overload
     def caption(
@@ -165,6 +171,8 @@ class Captioner:
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
+        prompt: str | None = None,
+        style: str | None = None,
         heatmaps: bool | None = None,
         **unknown: object,
     ) -> Caption | list[Caption]:
@@ -186,7 +194,7 @@ class Captioner:
             beams=beams, alternatives=alternatives, length_penalty=length_penalty,
             min_length=min_length, max_length=max_length, no_repeat=no_repeat, prefix=prefix,
             without=without, sample=sample, temperature=temperature, top_k=top_k, top_p=top_p,
-            seed=seed, heatmaps=heatmaps,
+            seed=seed, prompt=prompt, style=style, heatmaps=heatmaps,
         )  # fmt: skip
         many = isinstance(photo, (list, tuple))
         sources: Photos = photo if isinstance(photo, (list, tuple)) else [photo]
@@ -202,98 +210,114 @@ class Captioner:
     def search(self, request: Request) -> Search:
         """The search that a request amounts to with this model. Raises CaptionerError when it makes
         no sense."""
-        return request.search(self.model.config.search)
+        self.model.check(request)
+        return request.search(self.model.search)
 
+    @torch.inference_mode()
     def caption_photos(self, photos: Sequence[Photo], request: Request) -> list[Caption]:
         """Caption loaded photos as one batch."""
         if not photos:
             return []
-        return self.caption_pixels(
-            np.stack([to_square(p, self.size) for p in photos]), photos, request
-        )
+        return self._caption(self.model.see(photos, request), photos, request)
 
     def caption_pixels(
-        self, pixels: np.ndarray, photos: Sequence[Photo], request: Request
+        self, pixels: np.ndarray | None, photos: Sequence[Photo], request: Request
     ) -> list[Caption]:
-        """Caption a batch that is already squares: pixels (B, S, S, 3) uint8, and the photos that
-        they were made of, for the drawings."""
+        """Caption a batch of which the squares are made already: pixels (B, S, S, 3) uint8, None of
+        a model that sees the photos themselves; and the photos, for the drawings."""
+        if pixels is None:
+            return self.caption_photos(photos, request)
         return self.caption_features(self.encode(pixels), photos, request)
 
-    @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> Tensor:
-        """pixels (B, S, S, 3) uint8 -> patch features (B, N, C)."""
-        # On a CPU a few photos at a time: the activations of more fit neither into its caches nor
-        # into the memory that the allocator keeps at hand.
-        group = CPU_PHOTOS if self.device.type == "cpu" else len(pixels)
-        parts = torch.split(torch.from_numpy(pixels).to(self.device), group)
-        return torch.cat([self.model.features(part) for part in parts])
-
-    @torch.inference_mode()
-    def word_attention(self, caption: Caption) -> list[np.ndarray]:
-        """Every layer's and head's own map for each word of a caption that this model wrote: one
-        array (L, H, h, w) float32 a word, each map summing to 1. `Word.heatmap` is the average of
-        those that the model's config names."""
-        memory = self.model.memory_of(self.encode(to_square(caption.photo, self.size)[None]))
-        [weights] = self.model.look(memory, [caption.ids])  # (L, H, T, N)
-        maps = weights.numpy().reshape(*weights.shape[:3], *self.model.grid)
-        spans = self.model.tokenizer.words(caption.ids)
-        return [maps[:, :, s.start : s.stop].mean(axis=2) for s in spans]
+        """pixels (B, S, S, 3) uint8 -> patch features (B, N, C), of a model that sees squares."""
+        return self.own.encode(pixels)
 
     @torch.inference_mode()
     def caption_features(
         self, features: Tensor, photos: Sequence[Photo], request: Request
     ) -> list[Caption]:
         """Caption a batch of photos whose patch features (B, N, C) are known."""
+        memory = self.own.memory_of(features.to(self.device))
+        return self._caption(memory, photos, request)
+
+    @property
+    def own(self) -> OwnModel:
+        """The model, where it is one of ours. Raises CaptionerError for one from the hub."""
+        if not isinstance(self.model, OwnModel):
+            raise CaptionerError(f"{self.name} prepares photos by itself: it takes no squares.")
+        return self.model
+
+    @torch.inference_mode()
+    def word_attention(self, caption: Caption) -> list[np.ndarray]:
+        """Every layer's and head's own map for each word of a caption that this model wrote: one
+        array (L, H, h, w) float32 a word, each map summing to 1. `Word.heatmap` is the average of
+        those that the model names. Raises CaptionerError for a model without maps."""
+        if not self.model.maps:
+            raise CaptionerError(_no_maps(self.name))
+        memory = self.model.see([caption.photo], caption.request)
+        [weights] = self.model.look(memory, [caption.ids])  # (L, H, T, N)
+        maps = self.model.placement(memory, 0).lay(weights.numpy())
+        spans = self.model.tokenizer.words(caption.ids)
+        return [maps[:, :, s.start : s.stop].mean(axis=2) for s in spans]
+
+    def _caption(self, memory: Any, photos: Sequence[Photo], request: Request) -> list[Caption]:
+        """Captions of the photos that the model has in its memory."""
         tokenizer = self.model.tokenizer
-        memory = self.model.memory_of(features.to(self.device))
         found = self.model.write(
             memory,
             self.search(request),
             prefix=tokenizer.encode_prefix(request.prefix),
             processors=[BannedWords(request.without, tokenizer)] if request.without else [],
         )
-        maps: list[list[np.ndarray | None]] = (
-            self._look(memory, found) if request.heatmaps else [[None] * len(row) for row in found]
-        )
-        captions = []
-        for photo, row, weights in zip(photos, found, maps, strict=True):
-            first, *others = [
-                finish(self.model, photo, h, w) for h, w in zip(row, weights, strict=True)
-            ]
-            first.alternatives.extend(others)
-            captions.append(first)
-        return captions
-
-    def _look(
-        self, memory: list[KeyValue], found: list[list[Hypothesis]]
-    ) -> list[list[np.ndarray | None]]:
-        """The second look at every caption of every photo: attention weights (L, H, T, N)."""
-        looks: list[list[np.ndarray | None]] = [[None] * len(row) for row in found]
+        captions: list[list[Caption]] = [[] for _ in photos]
         for rank in range(max(len(row) for row in found)):
             # One pass for the best captions of all photos, one for the second best, ...
             with_rank = [i for i, row in enumerate(found) if rank < len(row)]
-            index = torch.tensor(with_rank, device=self.device)
-            whole = len(with_rank) == len(found)
-            part = memory if whole else [(k[index], v[index]) for k, v in memory]
-            weights = self.model.look(part, [found[i][rank].ids for i in with_rank])
-            for i, w in zip(with_rank, weights, strict=True):
-                looks[i][rank] = w.numpy()
-        return looks
+            part = memory if len(with_rank) == len(found) else self.model.part(memory, with_rank)
+            looks: Iterable[Tensor | None] = [None] * len(with_rank)
+            if request.heatmaps and self.model.maps:
+                looks = self.model.look(part, [found[i][rank].ids for i in with_rank])
+            for place, (i, weights) in enumerate(zip(with_rank, looks, strict=True)):
+                placement = None if weights is None else self.model.placement(part, place)
+                maps = None if weights is None else weights.numpy()
+                one = finish(self.model, photos[i], found[i][rank], maps, placement, request)
+                captions[i].append(one)
+        for first, *others in captions:
+            first.alternatives.extend(others)
+        return [row[0] for row in captions]
 
 
-def finish(model: Model, photo: Photo, found: Hypothesis, weights: np.ndarray | None) -> Caption:
-    """A hypothesis as a Caption; weights (L, H, T, N) of the second look, None for no heatmaps."""
+def finish(
+    model: Model[Any],
+    photo: Photo,
+    found: Hypothesis,
+    weights: np.ndarray | None = None,
+    placement: Placement | None = None,
+    request: Request = ANY,
+) -> Caption:
+    """A hypothesis as a Caption; weights (L, H, T, N) of the second look and the placement of its N
+    positions, without which there are no heatmaps."""
     spans = model.tokenizer.words(found.ids)
     maps: Sequence[np.ndarray | None] = [None] * len(spans)
-    if weights is not None:
-        maps = word_maps(weights, spans, model.grid, model.config.combine)
+    if weights is not None and placement is not None:
+        maps = word_maps(weights, spans, placement, model.combine)
     words = [
         Word(s.text, math.exp(sum(found.logprobs[s.start : s.stop])), m)
         for s, m in zip(spans, maps, strict=True)
     ]
     confidence = math.exp(sum(found.logprobs) / len(found.logprobs))
-    text = model.tokenizer.sentence(found.ids)
-    return Caption(text, confidence, words, score=found.score, ids=found.ids, photo=photo)
+    return Caption(
+        model.tokenizer.sentence(found.ids), confidence, words, score=found.score, ids=found.ids,
+        maps=model.maps, seen=placement.seen if placement else WHOLE, request=request, photo=photo,
+    )  # fmt: skip
+
+
+def _no_maps(name: str) -> str:
+    return (
+        f"{name} gives no heatmaps: it does not say which of its tokens lie where on the photo, "
+        "so its captions come without them."
+    )
 
 
 class BannedWords:
@@ -301,18 +325,18 @@ class BannedWords:
     tokens. A longer word that merely begins with one of them is barred too, where its tokens pass
     through it."""
 
-    def __init__(self, words: Sequence[str], tokenizer: CaptionTokenizer):
+    def __init__(self, words: Sequence[str], tokenizer: Vocabulary):
         self.tokenizer = tokenizer
         self.words = [b" " + w.lower().encode() for w in words]
         self.ids: dict[bytes, list[int]] = {}
         for i, text in enumerate(tokenizer.token_bytes):
             if text:
-                self.ids.setdefault(text, []).append(i)
+                self.ids.setdefault(text.lower(), []).append(i)
         self.longest = max(len(w) for w in self.words)
 
     def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
         for row, tokens in enumerate(ids.tolist()):
-            text = b"".join(self.tokenizer.token_bytes[t] for t in tokens[-self.longest :])
+            text = b"".join(self.tokenizer.token_bytes[t] for t in tokens[-self.longest :]).lower()
             if len(tokens) <= self.longest and not text.startswith(b" "):
                 text = b" " + text  # the first word of a caption needs no space before it
             for word in self.words:

@@ -47,8 +47,9 @@ def info(
 
     folder = Path(model) if model else BUILTIN
     loaded = load(folder, device="cpu", dtype="float32")
-    config = loaded.model.config
-    parameters = sum(p.numel() for p in loaded.model.parameters())
+    own = loaded.own
+    config = own.config
+    parameters = sum(p.numel() for p in own.parameters())
     count = f"an ensemble of {len(config.shares)}, each of " if config.shares else ""
     device = choose_device()
     facts: dict[str, Any] = {
@@ -59,7 +60,7 @@ def info(
         "bytes": sum(f.stat().st_size for f in folder.iterdir() if f.is_file()),
         "encoder": f"{config.encoder.name} ({config.encoder.library}), "
         f"{config.encoder.size}x{config.encoder.size} pixels, "
-        f"patch grid {loaded.model.grid[0]}x{loaded.model.grid[1]}",
+        f"patch grid {own.grid[0]}x{own.grid[1]}",
         "decoder": f"{count}{config.decoder.layers} layers, width {config.decoder.width}, "
         f"{config.decoder.heads} heads, {config.decoder.vocab_size} tokens",
         "trained_on": config.about.get("trained_on", "not stated"),

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from .decoder import KeyValue
 from .errors import ModelError
 from .generation import Step
-from .model import CaptionModel, Model, ModelConfig, read_config
+from .model import CaptionModel, ModelConfig, OwnModel, read_config
 from .tokenizer import CaptionTokenizer
 
 
-class Ensemble(Model):
+class Ensemble(OwnModel):
     """Members by `config.shares`, which sum to 1.
 
     Features (B, N, M * C) have those of the M members side by side; the memory is the members'
@@ -132,7 +132,7 @@ def averaged(logits: Iterable[Tensor], shares: Sequence[float]) -> Tensor:
     )
 
 
-def load_model(folder: Path | str) -> Model:
-    """The saved model in `folder`, one or an ensemble; as `Model.load`."""
+def load_model(folder: Path | str) -> OwnModel:
+    """The saved model in `folder`, one or an ensemble; as `OwnModel.load`."""
     kind = Ensemble if read_config(folder).shares else CaptionModel
     return kind.load(folder)

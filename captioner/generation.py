@@ -10,7 +10,7 @@ of the call before each row continues. Rows of one photo stand side by side, equ
 photo; photos may drop out as they finish.
 
 Every caption ends with the end token: at the maximum length the search may only write that, so no
-caption is returned unfinished. Models that were made for another library may keep its `Conventions`.
+caption is returned unfinished. Models that come from another library may keep its `Conventions`.
 """
 
 from collections.abc import Callable, Sequence
@@ -107,7 +107,8 @@ class Conventions:
 @dataclass(frozen=True)
 class Hypothesis:
     """A finished caption: its token ids (no begin or end token), the log-probability of each and,
-    last, of the end token (so one more than ids, unless it was cut), and the score it was ranked by.
+    last, of the end token (so one more than ids, unless it was cut), and the score that it was
+    ranked by.
 
     A given prefix has log-probability 0: it was not the model's choice.
     """
@@ -301,7 +302,7 @@ def _settled(
         return True
     worst = sorted((h.score for h in finished), reverse=True)[search.beams - 1]
     # Scores only fall as a caption grows, but dividing by a longer length may raise them.
-reach = lengths[0 if search.early_stop or search.length_penalty <= 0 else 1]
+    reach = lengths[0 if search.early_stop or search.length_penalty <= 0 else 1]
     best: float = best_open / reach**search.length_penalty
     return best <= worst
 

@@ -4,7 +4,8 @@
         --projection--> patches (B, N, D) --decoder.photo_memory--> keys and values, once per photo
         --decoder, token by token--> caption
 
-`Model` is what it has in common with an `ensemble.Ensemble`: whatever a Captioner asks of a model.
+`OwnModel` is what it has in common with an `ensemble.Ensemble`: all that a Captioner asks of a
+model (`interface.Model`), and how it is saved.
 
 A saved model is a folder: `config.json`, `model.safetensors`, `tokenizer.json`, `MODEL_CARD.md`.
 Nothing in it is code, and nothing of it is unpickled.
@@ -16,23 +17,29 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from .attention import Combine
+from .attention import Combine, Placement
 from .decoder import DecoderConfig, KeyValue, TextDecoder
 from .encoders import EncoderConfig, PatchEncoder, PatchFeatures, build_encoder
 from .errors import ModelError, SettingError
 from .files import replace
 from .generation import Hypothesis, Processor, Search, Step, generate
+from .photos import Photo, to_square
+from .request import Request
 from .tokenizer import BOS, EOS, PAD, CaptionTokenizer
 from .weights import STORED, pack, unpack
 
 FORMAT = "captioner-1"
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
+# Photos that go through the encoder together on a CPU: of 1 to 16 the quickest with the model in
+# the box, in float32 and in bfloat16.
+CPU_PHOTOS = 4
 
 
 @dataclass
@@ -128,8 +135,8 @@ class Projection(nn.Module):
         return x + place
 
 
-class Model(nn.Module):
-    """What writes captions: a CaptionModel, or an Ensemble of them.
+class OwnModel(nn.Module):
+    """A CaptionModel, or an Ensemble of them.
 
     grid: (h, w) of the patches. width: C, of the features. layers: the names, for people, of the L
     layers whose maps there are.
@@ -140,6 +147,8 @@ class Model(nn.Module):
     grid: tuple[int, int]
     width: int
     layers: list[str]
+    maps = "cross-attention"
+    square = True
 
     def __init__(self, config: ModelConfig, tokenizer: CaptionTokenizer):
         super().__init__()
@@ -166,6 +175,50 @@ class Model(nn.Module):
     def explain(self, ids: Tensor, memory: list[KeyValue]) -> tuple[Tensor, Tensor]:
         """Logits (R, T, V) and weights (R, L, H, T, N), as `TextDecoder.explain`."""
         raise NotImplementedError
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return self.config.about
+
+    @property
+    def search(self) -> Search:
+        return self.config.search
+
+    @property
+    def combine(self) -> Combine:
+        return self.config.combine
+
+    @property
+    def side(self) -> int:
+        return self.config.encoder.size
+
+    def check(self, request: Request) -> None:
+        for name in ("prompt", "style"):
+            if getattr(request, name):
+                raise SettingError(
+                    f"This model follows no `{name}`: it has learnt to write one kind of sentence."
+                )
+
+    @torch.inference_mode()
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        """pixels (B, S, S, 3) uint8 -> patch features (B, N, C)."""
+        device = next(self.parameters()).device
+        # On a CPU a few photos at a time: the activations of more fit neither into its caches nor
+        # into the memory that the allocator keeps at hand.
+        group = CPU_PHOTOS if device.type == "cpu" else len(pixels)
+        parts = torch.split(torch.from_numpy(pixels).to(device), group)
+        return torch.cat([self.features(part) for part in parts])
+
+    @torch.inference_mode()
+    def see(self, photos: Sequence[Photo], request: Request) -> list[KeyValue]:
+        return self.memory_of(self.encode(np.stack([to_square(p, self.side) for p in photos])))
+
+    def part(self, memory: list[KeyValue], photos: Sequence[int]) -> list[KeyValue]:
+        index = torch.tensor(photos, device=memory[0][0].device)
+        return [(k[index], v[index]) for k, v in memory]
+
+    def placement(self, memory: list[KeyValue], photo: int) -> Placement:
+        return Placement.whole(self.grid)
 
     def memory(self, pixels: Tensor) -> list[KeyValue]:
         """uint8 pixels (B, S, S, 3) -> the photos' cross-attention keys and values, all layers."""
@@ -261,7 +314,7 @@ class Model(nn.Module):
         return {name: t for name, t in sorted(self.state_dict().items()) if name in once}
 
 
-class CaptionModel(Model):
+class CaptionModel(OwnModel):
     """One network. `Captioner` is what people hold; this is what training trains."""
 
     def __init__(self, config: ModelConfig, tokenizer: CaptionTokenizer):

@@ -16,6 +16,9 @@ from .settings import setting
 if TYPE_CHECKING:  # the command line declares its options by this file and must not wait for torch
     from .generation import Search
 
+STYLES = ("sentence", "detailed", "alt", "keywords")
+"""The kinds of caption that models which follow instructions can be asked for."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -71,6 +74,14 @@ class Request:
         None, "The number that draws follow from: with the same seed, the same captions.",
         least=0, most=2**53, label="Seed", value="N",
     )  # fmt: skip
+    prompt: str = setting(
+        "", "What to ask of a model that follows instructions, instead of a style.",
+        most=2000, label="Prompt", value="TEXT",
+    )  # fmt: skip
+    style: str = setting(
+        "", "The kind of caption, of a model that follows instructions: sentence, detailed, alt or "
+        "keywords.", most=20, label="Style", value="NAME",
+    )  # fmt: skip
     heatmaps: bool = setting(
         True, "Give every word its heatmap: where the model looked to write it.", flag=""
     )
@@ -79,6 +90,8 @@ class Request:
         words = (self.without,) if isinstance(self.without, str) else self.without
         clean = tuple(w for w in (word.strip() for word in words) if w)
         object.__setattr__(self, "without", clean)
+        if self.style not in ("", *STYLES):
+            raise SettingError(f"There is no `style` {self.style!r}; choose {', '.join(STYLES)}.")
 
     def with_(self, **changes: Any) -> Self:
         """A copy with some settings changed; None leaves a setting as it is."""
@@ -120,6 +133,8 @@ class Keywords(TypedDict, total=False):
     top_k: int | None
     top_p: float | None
     seed: int | None
+    prompt: str | None
+    style: str | None
     heatmaps: bool | None
 
 

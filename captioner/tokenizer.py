@@ -30,7 +30,64 @@ class WordSpan:
     stop: int
 
 
-class CaptionTokenizer:
+class Vocabulary:
+    """What each token writes, and so the text and the words of a row of token ids.
+
+    token_bytes: the UTF-8 bytes of each token, with the space before it; none for special tokens.
+    """
+
+    token_bytes: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.token_bytes)
+
+    def encode_prefix(self, prefix: str) -> list[int]:
+        """Token ids of the beginning of a caption."""
+        raise NotImplementedError
+
+    def pieces(self, ids: Sequence[int]) -> list[bytes]:
+        """The bytes that each token of a caption adds to it."""
+        return [self.token_bytes[i] for i in ids]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The caption as the model wrote it. Special ids vanish."""
+        return b"".join(self.pieces(ids)).decode("utf-8", errors="ignore").strip()
+
+    def words(self, ids: Sequence[int]) -> list[WordSpan]:
+        """The words of a caption in order, each with the run of tokens that forms it.
+
+        Words are what stands between spaces, without punctuation at either end; a token that is
+        punctuation alone belongs to no word. The texts are those of `sentence(decode(ids))`.
+        """
+        pieces = self.pieces(ids)
+        edges, at = [], 0
+        for piece in pieces:
+            edges.append((at, at + len(piece)))
+            at = edges[-1][1]
+        spans = []
+        for found in re.finditer(rb"[^ \n\t]+", b"".join(pieces)):
+            text = found.group().decode("utf-8", errors="ignore")
+            core = text.strip(_EDGE_PUNCTUATION)
+            if not core:
+                continue
+            begin = found.start() + len(text[: text.index(core)].encode())
+            end = begin + len(core.encode())
+            inside = [k for k, (a, b) in enumerate(edges) if a < end and b > begin and b > a]
+            if inside:
+                spans.append((core, inside[0], inside[-1] + 1))
+        first = True
+        words = []
+        for core, start, stop in spans:
+            words.append(WordSpan(_capital(core) if first else core, start, stop))
+            first = False
+        return words
+
+    def sentence(self, ids: Sequence[int]) -> str:
+        """The caption as a sentence: a capital at the start, a period at the end."""
+        return sentence(self.decode(ids))
+
+
+class CaptionTokenizer(Vocabulary):
     """Wraps one `tokenizers.Tokenizer`; ids 0, 1, 2 are padding, begin and end of sentence."""
 
     def __init__(self, tokenizer: Tokenizer):
@@ -44,9 +101,6 @@ class CaptionTokenizer:
         self.token_bytes = [_token_bytes(tokenizer.id_to_token(i) or "") for i in range(size)]
         for i in (PAD, BOS, EOS):
             self.token_bytes[i] = b""
-
-    def __len__(self) -> int:
-        return len(self.token_bytes)
 
     @classmethod
     def train(cls, captions: Iterable[str], vocab_size: int = 6000) -> "CaptionTokenizer":
@@ -95,46 +149,6 @@ class CaptionTokenizer:
         """Token ids of the beginning of a caption: like `encode`, but its end is left as it is."""
         text = _collapse(prefix)
         return self.tokenizer.encode(text, add_special_tokens=False).ids if text else []
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The caption as the model wrote it: lower-case, no final period. Special ids vanish."""
-        return self._bytes(ids).decode("utf-8", errors="ignore").strip()
-
-    def _bytes(self, ids: Sequence[int]) -> bytes:
-        return b"".join(self.token_bytes[i] for i in ids)
-
-    def words(self, ids: Sequence[int]) -> list[WordSpan]:
-        """The words of a caption in order, each with the run of tokens that forms it.
-
-        Words are what stands between spaces, without punctuation at either end; a token that is
-        punctuation alone belongs to no word. The texts are those of `sentence(decode(ids))`.
-        """
-        raw = self._bytes(ids)
-        edges, at = [], 0
-        for i in ids:
-            edges.append((at, at + len(self.token_bytes[i])))
-            at = edges[-1][1]
-        spans = []
-        for piece in re.finditer(rb"[^ ]+", raw):
-            text = piece.group().decode("utf-8", errors="ignore")
-            core = text.strip(_EDGE_PUNCTUATION)
-            if not core:
-                continue
-            begin = piece.start() + len(text[: text.index(core)].encode())
-            end = begin + len(core.encode())
-            inside = [k for k, (a, b) in enumerate(edges) if a < end and b > begin and b > a]
-            if inside:
-                spans.append((core, inside[0], inside[-1] + 1))
-        first = True
-        words = []
-        for core, start, stop in spans:
-            words.append(WordSpan(_capital(core) if first else core, start, stop))
-            first = False
-        return words
-
-    def sentence(self, ids: Sequence[int]) -> str:
-        """The caption as a sentence: a capital at the start, a period at the end."""
-        return sentence(self.decode(ids))
 
 
 _EDGE_PUNCTUATION = " \t.,;:!?\"'()[]{}-`“”‘’…"

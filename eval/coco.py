@@ -200,7 +200,7 @@ def _features(
 
     if options.features is None:
         return encode(list(range(len(part))))
-    shape = (total, model.model.grid[0] * model.model.grid[1], model.model.width)
+    shape = (total, model.own.grid[0] * model.own.grid[1], model.own.width)
     data = hashlib.sha256(f"{options.annotations.resolve()} {options.split}".encode()).hexdigest()
     folder: Path = options.features / f"{_digest(options.model)}-{data[:8]}"
     store, known = _open_cache(folder, shape)

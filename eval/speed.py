@@ -86,7 +86,7 @@ def measure(files: list[Path], options: argparse.Namespace) -> dict[str, Any]:
             features = model.encode(pixels)
             at = _lap(spent, "encode", at)
             with torch.inference_mode():
-                memory = model.model.memory_of(features)
+                memory = model.own.memory_of(features)
                 found = model.model.write(memory, search)
                 at = _lap(spent, "decode", at)
                 model.model.look(memory, [row[0].ids for row in found])

@@ -21,7 +21,7 @@ from pathlib import Path
 from captioner.captioner import BUILTIN
 from captioner.ensemble import Ensemble, load_model
 from captioner.errors import CaptionerError, DataError
-from captioner.model import CaptionModel, Model
+from captioner.model import CaptionModel, OwnModel
 from captioner.weights import STORED
 
 from .build import temper
@@ -106,7 +106,7 @@ def member(folder: Path, number: int) -> CaptionModel:
     return ensemble.each[number - 1]
 
 
-def together(first: CaptionModel, others: Sequence[tuple[str, str]]) -> Model:
+def together(first: CaptionModel, others: Sequence[tuple[str, str]]) -> OwnModel:
     """The model, or the ensemble of it and the models in the folders of `others`, with shares."""
     if not others:
         return first

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from captioner.attention import Placement
 from captioner.captioner import finish
 from captioner.generation import Hypothesis
 from captioner.model import CaptionModel
@@ -30,7 +31,7 @@ def write_samples(
         pixels = torch.from_numpy(to_square(photo, model.config.encoder.size).copy())[None]
         with torch.inference_mode():
             weights = model.look(model.memory(pixels.to(device)), [hypothesis.ids])[0].numpy()
-        caption = finish(model, photo, hypothesis, weights)
+        caption = finish(model, photo, hypothesis, weights, Placement.whole(model.grid))
         files.append(folder / f"{example.file.stem}.png")
         caption.contact_sheet().save(files[-1])
         lines.append(f"{example.file.name}\t{caption.text}")

@@ -1,7 +1,8 @@
 """One photo of a job decoded: what a worker does. Imports no torch.
 
 What comes back to the model's process is small: the square that the model sees, the photo's full
-size, and the reduced photo itself only where heatmaps are to be drawn on it.
+size, and the reduced photo itself only where heatmaps are to be drawn on it, or where the model
+prepares photos by itself.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Decoder:
 
     size: pixels of the model's square. drawn: pixels of the shorter side that heatmaps are drawn
     on, None for no heatmaps. seconds: for one photo, after which it is given up. skip: leave out
-    photos that have a caption already.
+    photos that have a caption already. square: make the square; else `size` is what the shorter
+    side needs.
     """
 
     size: int
@@ -57,14 +59,17 @@ class Decoder:
     limits: Limits = field(default_factory=Limits)
     seconds: float = 10.0
     skip: Captioned | None = None
+    square: bool = True
 
-    def __call__(self, item: Item) -> tuple[np.ndarray, Photo] | None:
-        """pixels (S, S, 3) uint8, and the photo, whose image is 1x1 without `drawn`; None when it
-        is left out. Raises PhotoError."""
+    def __call__(self, item: Item) -> tuple[np.ndarray | None, Photo] | None:
+        """pixels (S, S, 3) uint8, and the photo, whose image is 1x1 without `drawn`; without
+        `square` the photo alone; None when it is left out. Raises PhotoError."""
         if self.skip and self.skip(item):
             return None
         side = max(self.size, self.drawn or 0)
         photo = load_photo(open_item(item, self.limits), min_side=side, limits=self.limits)
+        if not self.square:
+            return None, photo
         pixels = to_square(photo, self.size)
         if self.drawn is None:
             photo = Photo(Image.new("RGB", (1, 1)), photo.width, photo.height, photo.name)

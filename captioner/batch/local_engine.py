@@ -54,6 +54,7 @@ class LocalEngine:
             DRAWN_SIDE if task.sheets else None,
             seconds=task.seconds,
             skip=task.skip,
+            square=self.model.model.square,
         )
         self.alone = not task.steady and first is not None and len(first) < task.batch_size
 

@@ -17,7 +17,7 @@ FIELDS = (
 
 def record(item: "Item", caption: "Caption", model: "Captioner") -> dict[str, Any]:
     """The record of a captioned photo, with `FIELDS` as its keys."""
-    about = model.model.config.about
+    about = model.model.about
     return {
         "file": item.name,
         "image_id": item.image_id,

@@ -65,8 +65,9 @@ def caption_items(
     own = pool is None
     pool = pool or Pool(min(cores(), len(first)), processes=len(first) > FEW)
     decoder = Decoder(
-        model.size, DRAWN_SIDE if request.heatmaps else None, limits or Limits(), seconds
-    )
+        model.size, DRAWN_SIDE if request.heatmaps else None, limits or Limits(), seconds,
+        square=model.model.square,
+    )  # fmt: skip
     try:
         for batch in caption_batches(model, batches, request, decoder, pool, ordered=ordered):
             yield from batch
@@ -157,7 +158,7 @@ def _caption(model: Captioner, batch: _Batch, request: Request) -> list[Done]:
     good = [outcome for outcome in batch.outcomes if isinstance(outcome, tuple)]
     captions: Iterator[Caption] = iter(())
     if good:
-        pixels = np.stack([pixels for pixels, _ in good])
+        pixels = np.stack([pixels for pixels, _ in good]) if model.model.square else None
         photos: list[Photo] = [photo for _, photo in good]
         captions = iter(model.caption_pixels(pixels, photos, request))
     done = []

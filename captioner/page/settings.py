@@ -18,7 +18,7 @@ BEAM, SAMPLE = "Search for the best", "Draw at random"
 
 def settings(models: Models) -> list[gr.components.Component]:
     """The controls, in the order of `read`'s arguments."""
-    base = models.get().model.config.search
+    base = models.get().model.search
     with gr.Accordion("Settings", open=False, elem_id="c-settings"):
         with gr.Row():
             model = gr.Dropdown(
