@@ -8,7 +8,6 @@ import sys
 import pytest
 import timm
 import torch
-import torchvision
 import transformers as tf
 from torch import nn
 
@@ -192,6 +191,54 @@ def test_timm_maps_with_channels_last_are_turned(tmp_path):
     assert places(encoder, 32) == list(range(16))
 
 
+@pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "test_mambaout"])
+def test_timm_features_are_what_the_model_computes_last(name):
+    torch.manual_seed(0)
+    encoder = build_encoder(unfolded("timm", name, 160))
+    net, pixels = encoder.backbone, torch.randint(0, 256, (2, 160, 160, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        found = encoder.eval()(pixels).features
+        whole = net.forward_features(encoder.normalise(pixels))
+    if whole.ndim == 3:
+        whole = whole[:, net.num_prefix_tokens :]
+    else:
+        whole = whole.flatten(1, 2) if name == "test_mambaout" else whole.flatten(2).mT
+    assert torch.equal(found, whole)
+
+
+@pytest.mark.parametrize("name", ["pit_ti_224", "hiera_tiny_224"])
+def test_timm_makes_the_map_of_models_with_tokens_of_other_kinds(name):
+    torch.manual_seed(0)
+    encoder = build_encoder(unfolded("timm", name, 224))
+    assert encoder.grid == (7, 7)
+    assert places(encoder, 224, side=2) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "last"),
+    [
+        ("test_vit", 1 + 6, {"blocks.5.mlp.fc2.weight", "norm.weight"}),
+        ("tf_efficientnet_lite0", 1 + 16, {"blocks.6.0.conv_pwl.weight", "conv_head.weight"}),
+        ("resnet18", 1 + 8, {"layer4.1.conv1.weight", "layer4.1.conv2.weight"}),
+        ("poolformer_s12", 4, {"stages.3.blocks.1.mlp.fc2.weight"}),  # timm has no groups for it
+    ],
+)
+def test_the_blocks_of_a_timm_backbone_are_as_timm_groups_them(name, count, last):
+    encoder = build_encoder(unfolded("timm", name, 64))
+    names = {id(p): n for n, p in encoder.backbone.named_parameters()}
+    blocks = encoder.blocks()
+    assert len(blocks) == count
+    assert last <= {names[id(p)] for p in blocks[-1]}
+
+
+def test_the_blocks_of_a_transformers_backbone_are_its_layers(tmp_path):
+    net = tiny(tf.ViTConfig(**{**VIT, "num_hidden_layers": 3}), tmp_path)
+    blocks = build_encoder(unfolded("transformers", tmp_path, 32)).blocks()
+    assert [[p.shape for p in block] for block in blocks] == [
+        [p.shape for p in layer.parameters()] for layer in net.layers
+    ]
+
+
 def test_a_timm_folder_gives_its_weights_and_position_embeddings_of_the_size(tmp_path):
     net = timm_folder(tmp_path, "test_vit", depth=1)
     own = build_encoder(unfolded("timm", tmp_path, 160))
@@ -218,48 +265,6 @@ def test_a_timm_name_with_a_tag_asks_the_hub_for_safetensors(tmp_path, monkeypat
     assert asked == [
         (repo, "model.safetensors"), (repo, "config.json"), (repo, "model.safetensors"),
     ]  # fmt: skip
-
-
-def register(monkeypatch, name, build):
-    """`build` as one of torchvision's models."""
-    build.__module__ = "torchvision.models.tiny"
-    monkeypatch.setitem(torchvision.models._api.BUILTIN_MODELS, name, build)
-
-
-def test_torchvision_transformers(monkeypatch):
-    def vit(weights=None, **options):
-        return torchvision.models.VisionTransformer(
-            patch_size=8, num_layers=1, num_heads=2, hidden_dim=32, mlp_dim=32, **options
-        )
-
-    def swin(weights=None):
-        return torchvision.models.SwinTransformer([4, 4], 8, [1, 1], [1, 1], [4, 4])
-
-    register(monkeypatch, "vit_tiny", vit)
-    register(monkeypatch, "swin_tiny", swin)
-    torch.manual_seed(0)
-    for name in ("vit_tiny", "swin_tiny"):
-        encoder = build_encoder(unfolded("torchvision", name, 32))
-        assert encoder.grid == (4, 4)
-        assert places(encoder, 32) == list(range(16))
-
-
-@pytest.mark.parametrize(
-    "name", ["resnet18", "mobilenet_v3_small", "regnet_y_400mf", "shufflenet_v2_x0_5", "mnasnet0_5"]
-)
-def test_torchvision_cnns_fold_to_the_same_function(name):
-    net = build_encoder(unfolded("torchvision", name, 96))
-    assert net.grid == (3, 3)
-    assert folding_error(net.backbone, 96) < 1e-4
-
-
-def test_a_torchvision_model_without_a_feature_map_is_refused(monkeypatch):
-    def flat(weights=None):
-        return nn.Sequential(nn.Flatten(), nn.Linear(3, 3))
-
-    register(monkeypatch, "flat", flat)
-    with pytest.raises(ModelError, match="no feature map"):
-        build_encoder(unfolded("torchvision", "flat", 32))
 
 
 @torch.no_grad()
@@ -398,13 +403,11 @@ def test_for_backbone_takes_mean_std_and_size_from_the_preprocessor(tmp_path):
     assert (config.mean, config.std, config.size) == ((0.5,) * 3, (0.5,) * 3, 40)
 
 
-def test_for_backbone_knows_timm_and_torchvision(tmp_path):
+def test_for_backbone_knows_timm(tmp_path):
     config = EncoderConfig.for_backbone("timm", "tf_efficientnet_lite2", frozen_stages=5)
     assert (config.size, config.frozen_stages, config.mean) == (260, 5, (0.5,) * 3)
     config = EncoderConfig.for_backbone("timm", "vit_base_patch16_clip_224.openai")
     assert config.mean == pytest.approx(CLIP_MEAN)
-    config = EncoderConfig.for_backbone("torchvision", "resnet18")
-    assert (config.size, config.mean) == (224, (0.485, 0.456, 0.406))
     timm_folder(tmp_path, "test_vit")
     config = EncoderConfig.for_backbone("timm", str(tmp_path))
     assert (config.size, config.std) == (160, (0.5,) * 3)
@@ -457,12 +460,10 @@ def test_code_in_a_folder_is_never_run(tmp_path):
         (EncoderConfig("keras"), "no encoder library 'keras'"),
         (EncoderConfig("timm", "resnet19"), "no model named 'resnet19'"),
         (EncoderConfig("timm", "resnet18.no_such_tag"), "no model named"),
-        (EncoderConfig("timm", "pit_ti_224", 224), "does not declare which of its tokens"),
         (EncoderConfig("timm", "test_resnet", 64, frozen_stages=2), "has no such blocks"),
         (EncoderConfig("timm", "tf_efficientnet_lite0", 64, frozen_stages=8), "has 7 blocks"),
         (EncoderConfig("timm", "test_vit", 100), "test_vit at 100x100 pixels cannot be used"),
-        (EncoderConfig("torchvision", "resnet19"), "no model named 'resnet19'"),
-        (EncoderConfig("torchvision", "resnet18", frozen_stages=2), "frozen_stages"),
+        (EncoderConfig("torchvision", "resnet18"), "no encoder library 'torchvision'"),
         (EncoderConfig("transformers", "/no/such/folder"), "no encoder folder /no/such/folder"),
         (EncoderConfig("transformers", "no/such"), "no/such cannot be used"),
         (EncoderConfig("transformers", "x", backbone={"model_type": "bert"}), "'bert'"),
@@ -472,6 +473,15 @@ def test_code_in_a_folder_is_never_run(tmp_path):
 def test_an_encoder_that_cannot_be_is_a_sentence(config, sentence):
     with pytest.raises(ModelError, match=sentence):
         build_encoder(config)
+
+
+def test_a_timm_model_without_a_feature_map_is_refused(monkeypatch):
+    def tokens_only(self, x, **options):
+        return self.forward_features(x), [self.forward_features(x)]
+
+    monkeypatch.setattr(timm.models.VisionTransformer, "forward_intermediates", tokens_only)
+    with pytest.raises(ModelError, match="test_vit has no feature map"):
+        build_encoder(EncoderConfig("timm", "test_vit", 160))
 
 
 def test_a_size_that_leaves_a_strip_of_the_photo_unseen_is_refused(tmp_path):

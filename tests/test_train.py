@@ -92,9 +92,8 @@ def test_a_decoder_on_a_frozen_encoder_from_a_folder(squares, tmp_path):
         trainer(squares, tmp_path / "other", **changes)
 
 
-@pytest.mark.parametrize(("library", "name"), [("torchvision", "resnet18"), ("timm", "resnet18")])
-def test_an_encoder_without_weights_is_not_called_pretrained(squares, tmp_path, library, name):
-    changes = {"encoder": name, "encoder_library": library, "encoder_weights": "pretrained"}
+def test_an_encoder_without_weights_is_not_called_pretrained(squares, tmp_path):
+    changes = {"encoder": "resnet18", "encoder_weights": "pretrained"}
     with pytest.raises(DataError, match="no pretrained weights"):
         trainer(squares, tmp_path, **changes)
 

@@ -53,7 +53,7 @@ def build_model(recipe: Recipe, tokenizer: CaptionTokenizer) -> CaptionModel:
         weights = {
             k: v for k, v in backbone.state_dict().items() if not k.startswith("classifier.")
         }
-        model.encoder.backbone.load_state_dict(weights)  # type: ignore[union-attr]
+        model.encoder.backbone.load_state_dict(weights)
     return model
 
 
@@ -87,7 +87,7 @@ def blend(model: CaptionModel, backbone: nn.Module, share: float) -> None:
         fold_batch_norm(backbone)
     first = backbone.state_dict()
     trunk = {id(p) for p in model.encoder.trunk_parameters()}
-    for name, own in model.encoder.backbone.named_parameters():  # type: ignore[union-attr]
+    for name, own in model.encoder.backbone.named_parameters():
         if id(own) not in trunk:
             own.lerp_(first[name], 1 - share)
 

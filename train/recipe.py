@@ -18,7 +18,7 @@ class Recipe:
     stage of 0 epochs or steps is skipped.
 
     The model:
-    encoder, encoder_library: a backbone of timm, transformers or torchvision, by name or folder.
+    encoder, encoder_library: a backbone of timm or transformers, by name or folder.
     encoder_weights: "imagenet" takes them from a package of the index (the encoder must be one of
         `train.imagenet.PACKAGES`), "pretrained" from the library's hub or the folder, "none"
         begins from nothing (for tests).

@@ -1,0 +1,38 @@
+"""From a config to its encoder. The libraries are imported only when they are used."""
+
+from importlib import import_module
+
+from ..errors import ModelError
+from .base import PatchEncoder
+from .config import EncoderConfig
+
+ENCODERS = {"timm": "TimmEncoder", "transformers": "TransformersEncoder"}
+
+
+def build_encoder(config: EncoderConfig) -> PatchEncoder:
+    """The encoder that a config names, with random weights unless it is a hub id, folder or tag.
+
+    A config with a `backbone` (a saved model's) is built from that alone, with random weights.
+    Raises ModelError, a sentence, for an unknown library or name, weights that are missing,
+    damaged or not safetensors, a size that the backbone cannot take, and a backbone whose patch
+    grid cannot be known.
+    """
+    return encoder_class(config.library)(config)
+
+
+def has_weights(library: str, name: str) -> bool:
+    """Whether a name brings pretrained weights, or stands for an architecture alone. Raises
+    ModelError for a library or a name that is not known."""
+    return encoder_class(library).has_weights(name)
+
+
+def encoder_class(library: str) -> type[PatchEncoder]:
+    """The class that wraps a library's backbones."""
+    if library not in ENCODERS:
+        raise ModelError(
+            f"There is no encoder library {library!r}; choose one of {', '.join(ENCODERS)}."
+        )
+    found: type[PatchEncoder] = getattr(
+        import_module(f".{library}", __package__), ENCODERS[library]
+    )
+    return found
