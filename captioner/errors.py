@@ -8,13 +8,11 @@ from collections.abc import Mapping
 
 
 class CaptionerError(Exception):
-    """Base of all errors that are the input's or the setting's fault, not the program's."""
+    """Base of all errors that are the input's or the setting's fault, not the program's.
 
-
-class SettingError(CaptionerError):
-    """A setting that makes no sense. The sentence marks settings as `max_length`; it is read
-    without the marks, or with the names that the person knows them by: --max-length in the command,
-    the label of its control on the page."""
+    The sentence marks settings as `max_length`; it is read without the marks, or with the names
+    that the person knows them by: --max-length in the command, a label on the page.
+    """
 
     def __str__(self) -> str:
         return self.with_names({})
@@ -23,6 +21,10 @@ class SettingError(CaptionerError):
         """The sentence, with these names for the settings."""
         sentence = super().__str__()
         return re.sub(r"`(\w+)`", lambda found: names.get(found[1], found[1]), sentence)
+
+
+class SettingError(CaptionerError):
+    """A setting that makes no sense."""
 
 
 class PhotoError(CaptionerError):

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 
-from .errors import CaptionerError, PhotoError, SettingError
+from .errors import CaptionerError, PhotoError
 
 
 class Exit(IntEnum):
@@ -40,14 +40,13 @@ def run(
     other exception is a fault of the program and passes through.
 
     Args:
-        names: what the person calls the settings of a SettingError: `options.flags(Request)`.
+        names: what the person calls the settings that an error names: `options.flags(Request)`.
         stopped: the sentence for an interruption, which says how to go on.
     """
     try:
         return command() or Exit.DONE
     except CaptionerError as error:
-        sentence = error.with_names(names or {}) if isinstance(error, SettingError) else str(error)
-        print(f"Error: {sentence}", file=sys.stderr)
+        print(f"Error: {error.with_names(names or {})}", file=sys.stderr)
         return Exit.SOME_PHOTOS if isinstance(error, PhotoError) else Exit.MISTAKE
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)

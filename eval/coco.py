@@ -25,7 +25,7 @@ from captioner.captioner import BUILTIN, Captioner, load
 from captioner.errors import CaptionerError, DataError
 from captioner.metrics.command import TOKENIZER
 from captioner.metrics.matching import match
-from captioner.metrics.readers import References, Result, read_references
+from captioner.metrics.readers import Candidate, References, read_references
 from captioner.metrics.report import write_report
 from captioner.metrics.scoring import DEFAULT_METRICS, score_tokens
 from captioner.metrics.tables import scores_table
@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace) -> None:
     ]
     (out / "results.json").write_text(json.dumps(results, ensure_ascii=False), encoding="utf-8")
     matched = match(
-        [Result(done[i], image_id=i) for i in references.ids], references, out / "results.json"
+        [Candidate(done[i], image_id=i) for i in references.ids], references, out / "results.json"
     )
     scores = score_tokens(
         prepare_candidates(matched.captions, tokenize=True),

@@ -279,7 +279,7 @@ def _jpegs(examples: Sequence[Example], folder: Path, count: int) -> list[Exampl
         photo = load_photo(examples[i % len(examples)].photo).image.resize((640, 480))
         path = folder / f"{i}.jpg"
         photo.save(path, quality=90)
-        made.append(Example(path, i, ("a photo",)))
+        made.append(Example(i, path.name, ("a photo",), place=path))
     return made
 
 
@@ -289,7 +289,7 @@ def _examples(options: argparse.Namespace) -> list[Example]:
             raise CaptionerError("--images needs --annotations, a COCO captions file.")
         return load_examples(options.images, options.annotations)
     return [
-        Example(file, i, tuple(s.format(file.stem) for s in SENTENCES))
+        Example(i, file.name, tuple(s.format(file.stem) for s in SENTENCES), place=file)
         for i, file in enumerate(sample_photos())
     ]
 

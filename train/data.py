@@ -1,65 +1,43 @@
-"""Photographs with captions: COCO's captions files, Karpathy's splits, and tar shards."""
+"""Photographs with captions to learn from: what annotation files and tar shards name."""
 
-import contextlib
-import io
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from pycocotools.coco import COCO
-
+from captioner.annotations import AnnotatedImage, Annotations, located, read_annotations
+from captioner.annotations.shards import read_shards
 from captioner.errors import DataError
 
-from .shards import Member, read_shards
+Example = AnnotatedImage
+"""One photograph and its reference captions, none of which is empty."""
 
-# Karpathy's "restval" is what he took of COCO's validation photos for training.
-KARPATHY = {"train": ("train", "restval"), "val": ("val",), "test": ("test",)}
-
-
-@dataclass(frozen=True)
-class Example:
-    """One photograph and its reference captions.
-
-    file: the photograph; for one inside a tar shard, its name there, and `member` says where.
-    """
-
-    file: Path
-    image_id: int | str
-    captions: tuple[str, ...]
-    member: Member | None = None
-
-    @property
-    def photo(self) -> Path | bytes:
-        """What `captioner.photos.load_photo` takes."""
-        return self.file if self.member is None else self.member.read()
+SPLITS = "train,restval"
+"""What is trained on of Karpathy's file."""
 
 
 def load_examples(
-    images: Path, annotations: Path | str, *, split: str = "train", keep: bool = False
+    images: Path, annotations: Path | str, *, split: str = SPLITS, keep: bool = False
 ) -> list[Example]:
-    """The captioned photographs of a captions file.
+    """The captioned photographs of an annotation file.
 
     Args:
-        images: the folder that the file's names start from.
-        annotations: COCO's captions (`captions_*.json`), or Karpathy's `dataset_*.json`, of which
-            one split is taken. `FILE:SPLIT` names the split here.
-        split: of Karpathy's file: train (which includes restval), val, test.
+        images: the folder of the photographs.
+        annotations: a file that `read_annotations` reads; `FILE:SPLIT` names its splits.
+        split: the splits to take where none is named, of a file that has them.
         keep: return also the photographs that have no caption or are not there.
 
-    Raises DataError when the file is neither, or (without `keep`) a photograph is missing.
+    Raises DataError when the file cannot be read, or (without `keep`) a photograph is missing.
     """
-    path, split = _split_of(annotations, split)
-    content = _read_json(path)
-    examples = (
-        _karpathy(content, images, path, split)
-        if _is_karpathy(content)
-        else _coco(content, images, path)
-    )
+    path, named = split_of(annotations)
+    found = read_annotations(path, named, default=split)
+    for image in found.images:
+        if not image.name:
+            raise DataError(f'{path}: image {image.image_id} needs a "file_name".')
+    examples = list(_learnable(located(_in_order(found), [images])))
     if not keep:
         _refuse_missing(examples, images, path)
-        examples = [e for e in examples if e.captions]
+        examples = _captioned(examples, path)
     if not examples:
         raise DataError(f"{path} names no photograph with a caption.")
     return examples
@@ -79,87 +57,69 @@ def load_all(
             f"--images was given {len(images)} times and --annotations {len(annotations)} times; "
             "give them in pairs."
         )
+    if not annotations and not shards:
+        raise DataError("Name what to train on: --images with --annotations, or --shards.")
     pairs = zip(images, annotations, strict=True)
     examples = [e for pair in pairs for e in load_examples(*pair, keep=keep)]
     for path in shards:
         examples += load_shards(path, keep=keep)
-    if not examples:
-        raise DataError("Name what to train on: --images with --annotations, or --shards.")
     return examples
 
 
 def load_shards(path: Path, *, keep: bool = False) -> list[Example]:
     """The captioned photographs of a tar file, or of all `*.tar` of a folder; with `keep` also
-    those without a caption."""
-    return [
-        Example(Path(s.member.name), s.image_id, s.captions, s.member)
-        for s in read_shards(path)
-        if keep or s.captions
-    ]
+    those without a caption. Raises DataError where there is none."""
+    examples = list(_learnable(read_shards(path)))
+    if not keep:
+        examples = _captioned(examples, path)
+    if not examples:
+        raise DataError(
+            f"{path} holds no photograph with a caption: it needs KEY.jpg beside KEY.json or "
+            "KEY.txt."
+        )
+    return examples
 
 
-def _split_of(annotations: Path | str, split: str) -> tuple[Path, str]:
+def split_of(annotations: Path | str) -> tuple[Path, str | None]:
     """`FILE:SPLIT` or a plain path (on Windows, C:\\... is a path)."""
     head, colon, tail = str(annotations).rpartition(":")
-    if colon and tail in KARPATHY:
+    if colon and Path(head).is_file() and not Path(annotations).exists():
         return Path(head), tail
-    return Path(annotations), split
+    return Path(annotations), None
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"There is no captions file {path}.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as captions: {error}.") from error
+def _in_order(found: Annotations) -> list[AnnotatedImage]:
+    """COCO's by their ids, whatever their order in the file, as pycocotools has them; batches
+    follow from the order."""
+    if found.format != "coco":
+        return found.images
+    return sorted(found.images, key=lambda i: (isinstance(i.image_id, str), i.image_id))
 
 
-def _is_karpathy(content: Any) -> bool:
-    try:
-        return "sentences" in content["images"][0]
-    except (TypeError, KeyError, IndexError):
-        return False
+def _learnable(images: Iterable[AnnotatedImage]) -> Iterable[Example]:
+    """The images without their empty captions, which become flaws, and without halves of surrogate
+    pairs, which no tokenizer takes."""
+    for image in images:
+        texts = [c.encode("utf-8", "ignore").decode() for c in image.captions]
+        good = tuple(c for c in texts if any(s.isprintable() and s != " " for s in c))
+        flaws = (f"a caption of {image.name} is empty",) * (len(texts) - len(good))
+        yield replace(image, captions=good, flaws=image.flaws + flaws)
 
 
-def _coco(content: Any, images: Path, path: Path) -> list[Example]:
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco = COCO()
-            coco.dataset = content
-            coco.createIndex()
-        captions = {i: [a["caption"] for a in coco.imgToAnns[i]] for i in coco.imgs}
-        return [
-            Example(images / info["file_name"], int(i), tuple(captions[i]))
-            for i, info in sorted(coco.imgs.items())
-        ]
-    except (OSError, ValueError, KeyError, AssertionError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path} cannot be read as a COCO captions file ({type(error).__name__}: {error})."
-        ) from error
-
-
-def _karpathy(content: Any, images: Path, path: Path, split: str) -> list[Example]:
-    try:
-        return [
-            Example(
-                images / image.get("filepath", "") / image["filename"],
-                int(image.get("cocoid", image["imgid"])),
-                tuple(sentence["raw"] for sentence in image["sentences"]),
-            )
-            for image in content["images"]
-            if image["split"] in KARPATHY[split]
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read as Karpathy's splits ({type(error).__name__}: {error})."
-        ) from error
+def _captioned(examples: Sequence[Example], path: Path) -> list[Example]:
+    if flaws := sum(len(example.flaws) for example in examples):
+        print(
+            f"Note: {flaws} captions of {path} are empty or no text, and are left out; "
+            "python -m train prepare lists them.",
+            file=sys.stderr,
+        )
+    return [example for example in examples if example.captions]
 
 
 def _refuse_missing(examples: Sequence[Example], images: Path, path: Path) -> None:
-    absent = [e.file for e in examples if e.captions and not e.file.is_file()]
+    absent = [e for e in examples if e.captions and e.member is None and not e.file.is_file()]
     if absent:
         raise DataError(
             f"{len(absent)} of {len(examples)} photographs of {path} are not in {images}; "
-            f"the first is {absent[0].name}. python -m train prepare lists them all."
+            f"the first is {absent[0].file.name}. python -m train prepare lists them all."
         )

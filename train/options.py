@@ -24,7 +24,8 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--images", type=Path, action="append", default=[], metavar="DIR")
     made.add_argument(
         "--annotations", action="append", default=[], metavar="FILE",
-        help="COCO captions, or Karpathy's dataset_*.json (its train and restval; FILE:SPLIT)",
+        help="COCO captions, JSON lines, or Karpathy's dataset_*.json (its train and restval; "
+        "FILE:SPLIT takes others, several joined by commas)",
     )  # fmt: skip
     made.add_argument(
         "--shards", type=Path, action="append", default=[], metavar="DIR",

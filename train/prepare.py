@@ -52,9 +52,11 @@ def _prepare(options: argparse.Namespace) -> int:
         "missing": [str(e.file) for e in missing],
         "unreadable": unreadable,
         "uncaptioned": [str(e.file) for e in uncaptioned],
+        "captions": [flaw for e in every for flaw in e.flaws],
     }
     for what, which in troubles.items():
-        print(f"{len(which)} {what}" + (":" if which else ""))
+        named = "captions that are empty or no text" if what == "captions" else what
+        print(f"{len(which)} {named}" + (":" if which else ""))
         for line in which[:SHOWN]:
             print(f"    {line}")
         if len(which) > SHOWN:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from captioner.errors import CaptionerError
 from captioner.files import replace
 from captioner.request import Request
+from captioner.texts import to_line
 
 from .decode import Captioned
 from .items import Item, chunks
@@ -24,7 +25,7 @@ from .journal import Journal
 from .metadata import Described, WriteMetadata
 from .pool import Worker
 from .progress import Progress, Tally
-from .records import failure, record, to_line
+from .records import failure, record
 from .sources import Ignored
 from .writers import Sidecars
 

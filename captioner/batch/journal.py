@@ -26,8 +26,7 @@ from typing import Any
 
 from captioner.errors import CaptionerError, DataError
 from captioner.files import replace
-
-from .records import to_line
+from captioner.texts import to_line
 
 FLUSHED_EVERY = 5.0
 """Seconds between flushes to the disk."""

@@ -12,15 +12,15 @@ so that nothing goes missing quietly.
 from __future__ import annotations
 
 import glob
-import json
 import os
 import stat
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from captioner.annotations import AnnotatedImage, located, read_annotations
 from captioner.errors import DataError, PhotoError
 from captioner.photos import PHOTO_SUFFIXES, Limits, walk_photos
 from captioner.tars import tar_members
@@ -240,10 +240,14 @@ def _names(names: list[bytes], separator: bytes) -> Iterator[str]:
 
 
 def annotated_items(
-    annotations: Path, folders: Iterable[str | os.PathLike[str]], *, ignored: Ignored | None = None
+    annotations: Path,
+    folders: Iterable[str | os.PathLike[str]],
+    *,
+    split: str | None = None,
+    ignored: Ignored | None = None,
 ) -> Iterator[Item]:
-    """The photos that a COCO or Karpathy annotation file names, with its ids, looked for in the
-    folders (default: the file's own) and one folder below.
+    """The photos that an annotation file names, with its ids, looked for in the folders (default:
+    the file's own) and one folder below. split: which splits to take; None: all.
 
     Raises:
         DataError: the file cannot be read or names no photos.
@@ -251,52 +255,22 @@ def annotated_items(
     roots = [Path(f) for f in folders] or [annotations.parent]
     for root in roots:
         if not root.is_dir():
-            raise DataError(f"With --annotations, {root} should be the folder of the photos.")
-    images = _images(annotations)
-    below = [f for root in roots for f in (root, *_subfolders(root))]
-    items = (
-        Item(str(path), image_id=number, path=str(path), place=inside(name))
-        for number, name in images
-        for path in [_placed(name, roots, below)]
-    )
+            raise DataError(f"{root} should be the folder of the photos that {annotations} names.")
+    images = read_annotations(annotations, split, captions=False).images
+    if not images:
+        raise DataError(f'{annotations} names no photos: it needs "images", as COCO\'s files have.')
+    for image in images:
+        if not image.name:
+            raise DataError(f'{annotations}: image {image.image_id} needs a "file_name".')
+    items = map(_annotated, located(images, roots))
     return _once(items, ignored if ignored is not None else Ignored())
 
 
-def _images(path: Path) -> list[tuple[int | str, str]]:
-    """(id, file name) of every image of an annotation file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise DataError(f"There is no file {path}.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise DataError(f"{path} is not valid JSON ({error}).") from None
-    images = content.get("images") if isinstance(content, dict) else None
-    if not isinstance(images, list) or not images:
-        raise DataError(f'{path} names no photos: it needs a list "images", as COCO\'s files have.')
-    return [_image(path, place, image) for place, image in enumerate(images, 1)]
-
-
-def _image(path: Path, place: int, image: Any) -> tuple[int | str, str]:
-    fields = image if isinstance(image, dict) else {}
-    number = next((fields[k] for k in ("id", "cocoid", "imgid") if k in fields), None)
-    name = fields.get("file_name") or fields.get("filename")
-    if not isinstance(number, int | str) or isinstance(number, bool) or not isinstance(name, str):
-        raise DataError(
-            f'{path}: image {place} needs an "id" and a "file_name" (or Karpathy\'s "cocoid" and '
-            '"filename").'
-        )
-    folder = fields.get("filepath")
-    return number, f"{folder}/{name}" if isinstance(folder, str) and folder else name
-
-
-def _subfolders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _placed(name: str, roots: list[Path], below: list[Path]) -> Path:
-    """Where a photo of an annotation file is; a name leads nowhere outside the folders."""
-    place = Path(inside(name))
-    candidates = (folder / tail for tail in (place, Path(place.name)) for folder in below)
-    return next((c for c in candidates if c.is_file()), roots[0] / place)
+def _annotated(image: AnnotatedImage) -> Item:
+    place = inside(image.name)
+    if (member := image.member) is None:
+        return Item(str(image.file), image_id=image.image_id, path=str(image.file), place=place)
+    return Item(
+        f"{member.tar}/{member.name}", image_id=image.image_id, path=str(member.tar),
+        span=(member.offset, member.size), place=place,
+    )  # fmt: skip

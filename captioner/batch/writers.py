@@ -16,9 +16,10 @@ from typing import Any
 
 from captioner.errors import CaptionerError, DataError
 from captioner.files import replace, replacing
+from captioner.texts import readable, to_cell
 
 from .items import Item, sidecar
-from .records import FIELDS, readable
+from .records import FIELDS
 
 FORMATS = ("jsonl", "csv", "coco", "parquet", "txt")
 SUFFIXES = {".jsonl": "jsonl", ".csv": "csv", ".json": "coco", ".parquet": "parquet"}
@@ -55,14 +56,9 @@ def _write_csv(records: Records, path: Path) -> None:
 
 
 def _cell(value: Any) -> Any:
-    """A cell of the CSV. Spreadsheets run text that begins like a formula, and a file name may be
-    anybody's: an apostrophe in front makes it text, as they have it themselves."""
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, str):
-        value = readable(value)
-        return "'" + value if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
-    return value
+    return to_cell(value) if isinstance(value, str) else value
 
 
 def _write_coco(records: Records, path: Path) -> None:

@@ -5,14 +5,16 @@ Nothing is guessed where two images are possible, and every gap is said in a sen
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from functools import cached_property
+from pathlib import Path
 
+from captioner.annotations.names import base_name, composed, file_number, plain_number
 from captioner.errors import DataError
-from captioner.metrics.readers import References, Result, have, some
+from captioner.metrics.readers import Candidate, References, have, some
+from captioner.texts import from_cell
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Matched:
     """Captions beside the references of their images.
 
     images: positions in the References. captions, files: of each of them. left_out: sentences
-    about what was not scored, for --allow-missing.
+    about what was not scored, for `allow_missing`.
     """
 
     images: list[int]
@@ -41,7 +43,7 @@ class Matched:
 
 
 def match(
-    results: Sequence[Result],
+    candidates: Sequence[Candidate],
     references: References,
     path: str | Path,
     *,
@@ -49,11 +51,11 @@ def match(
 ) -> Matched:
     """Puts every caption beside its image, in the order of the references.
 
-    A result is matched by its image_id; without one by its file's name, and where the references
+    A candidate is matched by its image_id; without one by its file's name, and where the references
     have other names for the files, by the number in the name, as COCO's differ from 2014 to 2017.
 
     Args:
-        results: what `read_results` gave.
+        candidates: what `read_results` gave.
         references: what `read_references` gave.
         path: the results' file, for the sentences.
         allow_missing: whether to score what is there when images have no caption or an empty one,
@@ -62,30 +64,22 @@ def match(
     Raises:
         DataError: for a caption given twice, and without `allow_missing` for every gap.
     """
-    found: dict[int, Result] = {}
+    found: dict[int, Candidate] = {}
     extra: list[str] = []
-    by_id = {image_id: place for place, image_id in enumerate(references.ids)}
-    by_name: _FileNames | None = None
-    for result in results:
-        if result.image_id is not None:
-            name = result.image_id
-            place = by_id.get(name)
-        else:
-            name = result.file
-            by_name = by_name or _FileNames(references)
-            place = by_name.find(name)
+    images = _Images(references)
+    for candidate in candidates:
+        place = images.find(candidate)
         if place is None:
-            extra.append(name)
+            extra.append(candidate.image_id or candidate.file)
         elif place in found:
-            other = found[place]
-            same = " (the same caption)" if other.caption == result.caption else ""
+            same = " (the same caption)" if found[place].caption == candidate.caption else ""
             raise DataError(
                 f"{path} has more than one caption for image {references.ids[place]}{same}; "
                 "leave one for each image."
             )
         else:
-            found[place] = result
-    if len(extra) == len(results):
+            found[place] = candidate
+    if len(extra) == len(candidates):
         raise DataError(
             f"No caption of {path} belongs to an image of {references.path}: it has {extra[0]!r}, "
             f"the references have {_example(references)}. Give each result the image_id, or the "
@@ -106,7 +100,7 @@ def match(
         left_out.append(f"{some('image', empty)} {have(empty)} an empty caption in {path}")
     if left_out and not allow_missing:
         raise DataError(
-            f"{'; '.join(left_out)}. Mend the files, or add --allow-missing to score the rest."
+            f"{'; '.join(left_out)}. Mend the files, or add `allow_missing` to score the rest."
         )
     places = [p for p in sorted(found) if found[p].caption.strip()]
     if not places:
@@ -119,34 +113,54 @@ def match(
     )
 
 
-class _FileNames:
-    """Finds an image by the name of its file."""
+class _Images:
+    """Finds the image that a candidate is of."""
 
     def __init__(self, references: References) -> None:
         self.references = references
-        names = [_base(file) for file in references.files]
-        numbers = [
-            file_number(file) if file else image_id.lstrip("0")
-            for file, image_id in zip(references.files, references.ids, strict=True)
-        ]
-        self.by_base = {name: place for place, name in enumerate(names) if name}
-        self.by_number = {number: place for place, number in enumerate(numbers) if number}
-        self.shared = {name for name, times in Counter(names).items() if times > 1}
-        self.shared_numbers = {number for number, times in Counter(numbers).items() if times > 1}
+        self.by_id = {image_id: place for place, image_id in enumerate(references.ids)}
+        self.by_plain_id = _alone(map(plain_number, references.ids))
 
-    def find(self, file: str) -> int | None:
-        """The position of the image, or None.
+    def find(self, candidate: Candidate) -> int | None:
+        """The position of the image, or None. Ids and names are also taken as a spreadsheet has
+        them: 7.0 for 7, and what an apostrophe keeps from being a formula.
 
         Raises:
             DataError: when several images have the name.
         """
-        base = _base(file)
-        if base in self.shared:
-            whole = file.replace("\\", "/")
+        if candidate.image_id is None:
+            found = self._of_file(candidate.file)
+            return self._of_file(from_cell(candidate.file)) if found is None else found
+        given = candidate.image_id
+        for written in (given, from_cell(given), plain_number(given)):
+            if written in self.by_id:
+                return self.by_id[written]
+        return self.by_plain_id.get(plain_number(given))
+
+    @cached_property
+    def _by_base(self) -> dict[str, list[int]]:
+        places: dict[str, list[int]] = {}
+        for place, file in enumerate(self.references.files):
+            places.setdefault(base_name(file), []).append(place)
+        return places
+
+    @cached_property
+    def _by_number(self) -> dict[str, int]:
+        return _alone(
+            file_number(file) if file else image_id.lstrip("0")
+            for file, image_id in zip(self.references.files, self.references.ids, strict=True)
+        )
+
+    def _of_file(self, file: str) -> int | None:
+        base = base_name(file)
+        places = self._by_base.get(base, []) if base else []
+        if len(places) > 1:
+            whole = composed(file.replace("\\", "/"))
+            names = [composed(self.references.files[place]) for place in places]
             ends = [
                 place
-                for place, other in enumerate(self.references.files)
-                if _base(other) == base and (whole.endswith(other) or other.endswith(whole))
+                for place, name in zip(places, names, strict=True)
+                if whole.endswith(name) or name.endswith(whole)
             ]
             if len(ends) != 1:
                 raise DataError(
@@ -154,22 +168,14 @@ class _FileNames:
                     f"{file} could be any of them; give the image_id in the results."
                 )
             return ends[0]
-        if base in self.by_base:
-            return self.by_base[base]
-        number = file_number(file)
-        if not number or number in self.shared_numbers:
-            return None
-        return self.by_number.get(number)
+        return places[0] if places else self._by_number.get(file_number(file))
 
 
-def _base(file: str) -> str:
-    return PurePosixPath(file.replace("\\", "/")).name
-
-
-def file_number(file: str) -> str:
-    """The last number in a file's name, without leading zeros; "" when there is none."""
-    numbers = re.findall(r"\d+", PurePosixPath(_base(file)).stem)
-    return numbers[-1].lstrip("0") if numbers else ""
+def _alone(names: Iterable[str]) -> dict[str, int]:
+    """The places of the names that are there once; empty ones are no names."""
+    listed = list(names)
+    times = Counter(listed)
+    return {name: place for place, name in enumerate(listed) if name and times[name] == 1}
 
 
 def _example(references: References) -> str:

@@ -16,10 +16,10 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from captioner.annotations import SPLITS
 from captioner.batch.items import Item
 from captioner.errors import CaptionerError
 from captioner.machine import cores
-from captioner.metrics.readers import KARPATHY_SPLITS
 from captioner.samples import sample_photos
 
 from . import settings
@@ -247,7 +247,7 @@ def _score_tab() -> None:
         results = gr.File(label="Captions", height=150, min_width=300)
         references = gr.File(label="References", height=150, min_width=300)
     with gr.Row(equal_height=True, elem_classes="c-score-row"):
-        splits = [("test, or no splits", ""), *((name, name) for name in KARPATHY_SPLITS)]
+        splits = [("test, or no splits", ""), *((name, name) for name in SPLITS)]
         split = gr.Dropdown(splits, value="", label="Split, of a Karpathy file", min_width=300)
         button = gr.Button("Score the captions", variant="primary", min_width=300)
     shown = gr.HTML(elem_id="c-score", apply_default_css=False)

@@ -12,10 +12,11 @@ from typing import Any
 
 from captioner.batch import caption_items
 from captioner.batch.items import Item, sidecar
-from captioner.batch.records import failure, record, to_line
+from captioner.batch.records import failure, record
 from captioner.batch.writers import write_table
 from captioner.captioner import Caption, Captioner
 from captioner.errors import CaptionerError
+from captioner.texts import to_line
 
 from .cache import PrivateCache
 from .caption import CaptionService, data_uri, or_error

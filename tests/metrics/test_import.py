@@ -30,13 +30,14 @@ def test_scoring_brings_no_torch_either() -> None:
     assert loaded == []
 
 
-def test_the_metrics_use_nothing_else_of_the_captioner() -> None:
+def test_the_metrics_use_little_else_of_the_captioner() -> None:
     loaded = run(
         "import captioner.metrics.command, captioner.metrics.report, captioner.metrics.java, sys;"
         "print(*[m for m in sys.modules if m.startswith('captioner')])"
     )
     others = [name for name in loaded if not name.startswith("captioner.metrics")]
-    assert set(others) == {"captioner", "captioner.errors"}
+    allowed = {"captioner", "captioner.errors", "captioner.texts"}
+    assert {name for name in others if not name.startswith("captioner.annotations")} == allowed
 
 
 def test_the_import_takes_a_fraction_of_a_second_of_work() -> None:

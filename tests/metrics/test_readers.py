@@ -111,6 +111,57 @@ def test_csv_captions_may_hold_commas_quotes_and_line_breaks(files) -> None:
     assert scored(path, files("refs.json", COCO)) == {"7": 'A "dog", a cat', "12": "two\nlines"}
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "image_id,caption\n7.0,a\n12.0,b\n",
+        "image_id;caption\r\n7;a\r\n1.2E+01;b\r\n",
+        "sep=;\r\nimage_id;caption\r\n7;a\r\n12;b\r\n",
+        "image_id\tcaption\n7\ta\n12\tb\n",
+        "image_id, caption\n 7 ,a\n12 ,b\n,\n , \n",
+        "image_id,caption,,\n7,a,,\n12,b,,\n,,,\n",
+        "image_id,caption\n7,a,\n12,b,,\n",
+        "image_id,file,caption\n ,000000000007.jpg,a\n,000000000012.jpg,b\n",
+    ],
+)
+def test_csv_is_read_as_spreadsheets_write_it(files, content) -> None:
+    assert scored(files("r.csv", content), files("refs.json", COCO)) == {"7": "a", "12": "b"}
+
+
+def test_an_id_that_is_there_goes_before_the_number_it_looks_like(files) -> None:
+    refs = {"annotations": [{"image_id": i, "caption": "A dog."} for i in ("1e5", 100000, "2.0")]}
+    rows = "image_id,caption\n1e5,a\n100000.0,b\n2,c\n"
+    found = scored(files("r.csv", rows), files("refs.json", refs))
+    assert found == {"1e5": "a", "100000": "b", "2.0": "c"}
+
+
+def test_our_own_csv_scores_whatever_the_photos_are_called(files, tmp_path: Path) -> None:
+    from captioner.batch.writers import write_table
+
+    names = ["-dash.jpg", "=1+1.jpg", "@x.jpg", "'-quoted.jpg", "plain.jpg"]
+    refs = {
+        "images": [{"id": n, "file_name": name} for n, name in enumerate(names)],
+        "annotations": [{"image_id": n, "caption": "A dog."} for n in range(len(names))],
+    }
+    records = [{"file": name, "caption": f"-{n} dogs"} for n, name in enumerate(names)]
+    write_table("csv", records, tmp_path / "captions.csv")
+    found = scored(tmp_path / "captions.csv", files("refs.json", refs))
+    assert found == {str(n): f"-{n} dogs" for n in range(len(names))}
+
+
+def test_names_may_differ_in_how_their_accents_are_composed(files) -> None:
+    refs = {
+        "images": [
+            {"id": 1, "file_name": "a/caf\u00e9.jpg"},
+            {"id": 2, "file_name": "b/e\u0301.jpg"},
+        ],
+        "annotations": [{"image_id": n, "caption": "A dog."} for n in (1, 2)],
+    }
+    rows = [{"file": "x\\cafe\u0301.jpg", "caption": "a"}, {"file": "\u00e9.jpg", "caption": "b"}]
+    found = scored(files("r.json", rows), files("refs.json", refs))
+    assert found == {"1": "a", "2": "b"}
+
+
 def test_photos_that_failed_are_missing_and_not_empty(files) -> None:
     path = files(
         "r.jsonl",
@@ -219,7 +270,7 @@ def test_text_that_is_not_utf8_and_files_that_are_not_there_are_refused(tmp_path
     ("references", "split", "sentence"),
     [
         ("{", None, "not valid JSON"),
-        ("[]", None, "not a references file"),
+        ("[]", None, "not an annotation file"),
         (RESULTS, None, "holds results and no references"),
         ({"images": []}, None, "has no captions"),
         ({"images": 3}, None, '"images" must be a list'),
@@ -234,7 +285,7 @@ def test_text_that_is_not_utf8_and_files_that_are_not_there_are_refused(tmp_path
         (KARPATHY, "tset", "no split 'tset'"),
         ({"images": KARPATHY["images"][:1]}, "val", "no images of the split val"),
         ({"images": [{"split": ["test"], "sentences": []}]}, None, "no images of the split test"),
-        ({"images": [{"split": "test", "sentences": []}]}, None, 'neither "cocoid" nor "imgid"'),
+        ({"images": [{"split": "test", "sentences": []}]}, None, '"cocoid" or "imgid"'),
         ({"images": [KARPATHY["images"][3]] * 2}, None, "has the image 4 twice"),
         ({"images": [{"split": "test", "imgid": 1, "sentences": []}]}, None, "no references"),
         ({"images": [{"split": "test", "imgid": 1, "sentences": "a"}]}, None, "are not a list"),
