@@ -12,6 +12,8 @@ caption.contact_sheet().save("all-words.png")
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ from .attention import WHOLE, Box, Placement, word_maps
 from .ensemble import load_model
 from .errors import CaptionerError
 from .generation import Hypothesis, Search
+from .hub.locate import is_hub_name
 from .interface import Model
 from .machine import choose_device, choose_dtype
 from .model import OwnModel
@@ -354,17 +357,34 @@ def load(
     device: str | None = None,
     dtype: str | None = None,
 ) -> Captioner:
-    """The model in the box, or the one in a folder, ready to caption.
+    """The model in the box, one in a folder, or one of the Hugging Face hub, ready to caption.
 
     Args:
-        model: a model folder as `python -m train` writes it; None for the model in the box.
+        model: a model folder as `python -m train` writes it, a checkpoint of the transformers
+            library as a folder or by its hub name (docs/hub.md); None for the model in the box.
         device: "cpu", "cuda", "cuda:1", "mps"; None for the best there is.
         dtype: "float32", "bfloat16", "float16"; None for what the device is quickest in without
             changing captions noticeably.
 
     Raises:
-        ModelError: the folder is missing, damaged or of another kind.
+        ModelError: the folder is missing, damaged or of another kind, or the hub has no such model.
     """
     where = choose_device(device)
     kind = choose_dtype(dtype, where)
-    return Captioner(load_model(model or BUILTIN), device=where, dtype=kind)
+    name = model or BUILTIN
+    if is_hub(name):
+        from .hub import load_hub
+
+        return Captioner(load_hub(name, device=where, dtype=kind), device=where, dtype=kind)
+    return Captioner(load_model(name), device=where, dtype=kind)
+
+
+def is_hub(name: str | Path) -> bool:
+    """Whether a model is one of the transformers library: a folder whose config.json names its
+    model_type, or a name that is no folder and is written owner/model."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return isinstance(name, str) and is_hub_name(name)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return "model_type" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return False

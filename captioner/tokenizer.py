@@ -98,7 +98,7 @@ class CaptionTokenizer(Vocabulary):
                 )
         self.tokenizer = tokenizer
         size = tokenizer.get_vocab_size()
-        self.token_bytes = [_token_bytes(tokenizer.id_to_token(i) or "") for i in range(size)]
+        self.token_bytes = [token_bytes(tokenizer.id_to_token(i) or "") for i in range(size)]
         for i in (PAD, BOS, EOS):
             self.token_bytes[i] = b""
 
@@ -195,5 +195,5 @@ def _byte_alphabet() -> dict[str, int]:
 _BYTES = _byte_alphabet()
 
 
-def _token_bytes(token: str) -> bytes:
+def token_bytes(token: str) -> bytes:
     return bytes(_BYTES[c] for c in token if c in _BYTES)

@@ -1,0 +1,111 @@
+"""What every model from the hub has in common: its folder, its processor, its settings.
+
+A family's file says how its photos are encoded, how its text is written, and which of the
+positions that the text looks at are places on the photo; `cross` and `prefix` do the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from captioner.attention import Combine, Placement
+from captioner.errors import SettingError
+from captioner.generation import Conventions, Search
+from captioner.photos import Photo
+from captioner.request import Request
+
+from . import geometry
+from .locate import Checkpoint
+from .settings import conventions_of, search_of
+from .words import HubVocabulary
+
+MOST_SIDE = 2048
+"""Pixels of a photo's shorter side that are kept for a model, however many it could use."""
+
+
+class HubModel(nn.Module):
+    """A checkpoint of the transformers library: `net`, its image processor and its tokenizer.
+
+    A family gives `default`, the search where the checkpoint does not name one; `patch`, the pixels
+    of the side of a cell that the text looks at; and overrides what differs.
+    """
+
+    default = Search(beams=3, length_penalty=1.0, max_length=30)
+    square = False
+    maps = "cross-attention"
+    patch: int
+    layers: list[str]
+
+    def __init__(self, checkpoint: Checkpoint, net: Any, images: Any, tokenizer: Any):
+        super().__init__()
+        self.checkpoint = checkpoint
+        self.net = net
+        self.images = images
+        size = net.config.get_text_config(decoder=True).vocab_size
+        self.tokenizer = HubVocabulary(tokenizer, size)
+        self.search: Search = search_of(net.generation_config, self.default)
+        self.conventions: Conventions = conventions_of(net.generation_config)
+        self.combine = Combine()
+        self.side = min(MOST_SIDE, _side(images))
+        self._placements: dict[tuple[int, int], Placement] = {}
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return self.checkpoint.about
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
+
+    def check(self, request: Request) -> None:
+        for name in ("prompt", "style"):
+            if getattr(request, name):
+                raise SettingError(
+                    f"{self.checkpoint.name} follows no `{name}`: it has learnt to write one kind "
+                    "of sentence."
+                )
+
+    def pixels(self, photos: Sequence[Photo]) -> Mapping[str, Tensor]:
+        """Photos as the processor hands them to the model, on its device and in its dtype."""
+        made = self.images(images=[photo.image for photo in photos], return_tensors="pt")
+        weight = next(self.net.parameters())
+        return {
+            name: x.to(weight.device, weight.dtype if x.is_floating_point() else x.dtype)
+            for name, x in made.items()
+            if isinstance(x, Tensor)
+        }
+
+    def pictures(self, image: Image.Image) -> Sequence[np.ndarray]:
+        """What the model sees of an image: views (3, H, W) in the image's own colours."""
+        made = self.images(
+            images=[image], return_tensors="pt", do_rescale=False, do_normalize=False
+        )["pixel_values"]
+        return list(made.float().reshape(-1, *made.shape[-3:]).numpy())
+
+    def place(self, photo: Photo) -> Placement:
+        """Where on a photo the cells are that the text looks at."""
+        size = photo.image.size
+        if size not in self._placements:
+            if len(self._placements) >= 1000:
+                self._placements.clear()
+            self._placements[size] = geometry.placement(size, self.pictures, self.patch)
+        return self._placements[size]
+
+
+def _side(images: Any) -> int:
+    """The most pixels that an image processor makes of a side of a photo."""
+    found = [1]
+    for name in ("size", "crop_size", "max_image_size"):
+        sizes = getattr(images, name, None) or {}
+        values = sizes.values() if isinstance(sizes, Mapping) else vars(sizes).values()
+        found += [value for value in values if isinstance(value, int)]
+    for pair in getattr(images, "image_grid_pinpoints", None) or ():
+        found += [value for value in pair if isinstance(value, int)]
+    # Sizes in pixels altogether are given by some as if they were sides.
+    return max(int(value**0.5) if value > 50_000 else value for value in found)

@@ -1,0 +1,180 @@
+"""Small checkpoints of the families with random weights, saved as the library saves them: its own
+classes, tokenizers trained on the spot, and each family's real processor."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
+from torch import nn
+
+from tests.conftest import CAPTIONS
+
+TEXTS = [*CAPTIONS, "It's a man's hat, in front of the child.", "Three t-shirts (red) on the bike!"]
+CONFUSED = 1.6
+"""Times the usual spread of weights: next tokens differ clearly, and from photo to photo."""
+
+
+def photos(count: int, seed: int = 0) -> list[Image.Image]:
+    """Different pictures: coloured blotches, in landscape, portrait and square."""
+    rng = np.random.default_rng(seed)
+    sizes = [(64, 48), (48, 64), (56, 56), (90, 40)]
+    return [
+        Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize(
+            sizes[i % len(sizes)], Image.Resampling.BICUBIC
+        )
+        for i in range(count)
+    ]
+
+
+def shake(net: nn.Module, seed: int, eos: int | None = None) -> None:
+    """Random weights, large enough that what a model writes depends on what it sees. The end token
+    is made likely enough to be written."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            if p.dim() > 1:
+                into = p[0].numel() if p.dim() != 2 or "c_" not in name else p.shape[0]
+                p.normal_(0, CONFUSED / into**0.5)
+            elif name.endswith("bias"):
+                p.normal_(0, 0.1)
+            else:
+                p.normal_(1, 0.1)
+        if eos is not None:
+            net.get_input_embeddings().weight[eos] *= 2
+
+
+def wordpiece(size: int = 90) -> Any:
+    """A BERT tokenizer: [PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3."""
+    from transformers import BertTokenizer
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[arg-type]
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, special_tokens=special, show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    return BertTokenizer(vocab=tokenizer.get_vocab())
+
+
+def save(folder: Path, net: Any, *parts: Any) -> Path:
+    from captioner.hub.loading import quiet
+
+    with quiet():
+        for part in (net, *parts):
+            part.save_pretrained(folder)
+    return folder
+
+
+def blip(folder: Path, seed: int = 0, **vision: Any) -> Path:
+    from transformers import (
+        BlipConfig,
+        BlipForConditionalGeneration,
+        BlipImageProcessor,
+        BlipProcessor,
+    )
+
+    tokenizer = wordpiece()
+    ids = {"bos_token_id": len(tokenizer), "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
+    config = BlipConfig(
+        text_config={
+            "vocab_size": len(tokenizer) + 1, "hidden_size": 32, "intermediate_size": 48,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 48, **ids,
+        },
+        vision_config={
+            "hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "image_size": 32, "patch_size": 8, **vision,
+        },
+    )  # fmt: skip
+    net = BlipForConditionalGeneration(config).eval()
+    shake(net, seed, 3)
+    side = net.config.vision_config.image_size
+    images = BlipImageProcessor(size={"height": side, "width": side})
+    return save(folder, net, BlipProcessor(images, tokenizer))
+
+
+def byte_bpe(size: int = 320, *, roberta: bool = False) -> Any:
+    """A GPT-2 tokenizer, whose only special token is <|endoftext|>; or RoBERTa's: <s> 0, <pad> 1,
+    </s> 2, <unk> 3."""
+    from transformers import GPT2Tokenizer, RobertaTokenizer
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"] if roberta else ["<|endoftext|>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=special, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(merge) for merge in model["merges"]]
+    kind = RobertaTokenizer if roberta else GPT2Tokenizer
+    return kind(vocab=model["vocab"], merges=merges)
+
+
+ENCODERS = {
+    "vit": {"hidden_size": 24, "intermediate_size": 48},
+    "deit": {"hidden_size": 24, "intermediate_size": 48},
+    "dinov2": {"hidden_size": 24, "mlp_ratio": 2},
+    "dinov2_with_registers": {"hidden_size": 24, "mlp_ratio": 2, "num_register_tokens": 3},
+    "swin": {
+        "embed_dim": 12, "depths": [1, 2], "num_heads": [2, 2], "window_size": 4, "patch_size": 4,
+    },
+}  # fmt: skip
+DECODERS = {
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 48},
+    "bert": {"hidden_size": 32, "intermediate_size": 48, "max_position_embeddings": 48},
+    "roberta": {"hidden_size": 32, "intermediate_size": 48, "max_position_embeddings": 50},
+}
+
+
+def encoder_decoder(
+    folder: Path, encoder: str = "vit", decoder: str = "gpt2", seed: int = 0
+) -> Path:
+    from transformers import (
+        AutoConfig,
+        CLIPImageProcessor,
+        VisionEncoderDecoderConfig,
+        VisionEncoderDecoderModel,
+        ViTImageProcessor,
+    )  # fmt: skip
+
+    if decoder == "bert":
+        tokenizer, begin, end, pad = wordpiece(), 2, 3, 0
+    elif decoder == "roberta":
+        tokenizer, begin, end, pad = byte_bpe(roberta=True), 0, 2, 1
+    else:
+        tokenizer, begin, end, pad = byte_bpe(), 0, 0, 0
+    common = {"num_hidden_layers": 2, "num_attention_heads": 4}
+    vision = {"image_size": 32, "patch_size": 8, **ENCODERS[encoder]}
+    text = {"vocab_size": len(tokenizer), "is_decoder": True, "add_cross_attention": True}
+    config = VisionEncoderDecoderConfig(
+        encoder=AutoConfig.for_model(encoder, **(common if encoder != "swin" else {}), **vision),
+        decoder=AutoConfig.for_model(
+            decoder, **(common if decoder != "gpt2" else {}), **text, **DECODERS[decoder],
+            bos_token_id=begin, eos_token_id=end, pad_token_id=pad,
+        ),
+        decoder_start_token_id=begin, eos_token_id=end, pad_token_id=pad,
+    )  # fmt: skip
+    net = VisionEncoderDecoderModel(config).eval()
+    net.generation_config.update(decoder_start_token_id=begin, eos_token_id=end, pad_token_id=pad)
+    shake(net, seed, end)
+    images: Any = ViTImageProcessor(size={"height": 32, "width": 32})
+    if encoder.startswith("dinov2"):  # as its own processor does: the middle of the photo
+        images = CLIPImageProcessor(
+            size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}
+        )
+    return save(folder, net, images, tokenizer)

@@ -1,0 +1,117 @@
+"""Captions of hub checkpoints under our search are those of the library's own `generate`."""
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+
+from captioner.captioner import Captioner
+from captioner.photos import Photo
+from captioner.request import Request
+
+from .checkpoints import DECODERS, ENCODERS, photos
+
+GREEDY: dict[str, Any] = {"beams": 1}
+SETTINGS: list[dict[str, Any]] = [
+    GREEDY,
+    {"beams": 2, "min_length": 6, "max_length": 8},
+    {"beams": 3},
+    {"beams": 3, "no_repeat": 2, "length_penalty": 0.5},
+    {"beams": 4, "length_penalty": -1.0, "no_repeat": 2},
+    {"beams": 5, "length_penalty": 2.0, "alternatives": 3},
+]
+PAIRS = [(e, "gpt2") for e in ENCODERS] + [("vit", d) for d in DECODERS if d != "gpt2"]
+
+
+def theirs(net: Any, inputs: Any, begin: int, **settings: Any) -> Any:
+    """The library's captions with settings of ours. `begin`: tokens before the caption."""
+    asked = {"min_length": 0, "max_length": 12, "length_penalty": 1.0, "no_repeat": 0, **settings}
+    beams = {"length_penalty": asked["length_penalty"]} if asked["beams"] > 1 else {}
+    with torch.inference_mode():
+        return net.generate(
+            **inputs, **beams, num_beams=asked["beams"], do_sample=False,
+            num_return_sequences=1 + asked.get("alternatives", 0),
+            max_new_tokens=asked["max_length"], min_length=begin + asked["min_length"],
+            no_repeat_ngram_size=asked["no_repeat"], return_dict_in_generate=True,
+            output_scores=True,
+        )  # fmt: skip
+
+
+def same(model: Captioner, net: Any, inputs: Any, images: list[Any], begin: int = 1,
+         **settings: Any) -> int:  # fmt: skip
+    """Assert that ids, scores and log-probabilities are theirs; how many photos there were."""
+    out = theirs(net, inputs, begin, **settings)
+    request = Request(min_length=0, max_length=12, length_penalty=1.0).with_(**settings)
+    seen = model.model.see([Photo(i, *i.size) for i in images], request)
+    found = model.model.write(seen, model.search(request))
+    each = 1 + request.alternatives
+    assert all(len(row) == each for row in found)
+    rows = out.sequences[:, begin:].tolist()
+    end = model.model.end
+    gained = net_scores(net, out, settings)
+    for at, (row, hypothesis) in enumerate(zip(rows, itertools.chain(*found), strict=True)):
+        ids = row[: row.index(end)] if end in row else row
+        assert list(hypothesis.ids) == ids, f"caption {at} with {settings}"
+        if out.get("sequences_scores") is not None:
+            assert hypothesis.score == pytest.approx(float(out.sequences_scores[at]), abs=1e-4)
+        for ours, other in zip(hypothesis.logprobs, gained[at].tolist(), strict=False):
+            assert ours == pytest.approx(other, abs=1e-4)
+    return len(images)
+
+
+def net_scores(net: Any, out: Any, settings: dict[str, Any]) -> torch.Tensor:
+    """The log-probability of each token. A greedy search has them before they are normalised."""
+    decoder = getattr(net, "text_decoder", net)
+    if settings["beams"] == 1:
+        return decoder.compute_transition_scores(out.sequences, out.scores, normalize_logits=True)
+    return decoder.compute_transition_scores(
+        out.sequences, out.scores, out.beam_indices, normalize_logits=False
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_blip_writes_what_the_library_writes(made, loaded, seed):
+    from transformers import AutoProcessor, BlipForConditionalGeneration
+
+    folder = made("blip", seed)
+    net = BlipForConditionalGeneration.from_pretrained(folder).eval()
+    images = photos(12, seed)
+    inputs = AutoProcessor.from_pretrained(folder)(images=images, return_tensors="pt")
+    count = sum(same(loaded("blip", seed), net, inputs, images, **s) for s in SETTINGS)
+    assert 3 * count >= 200
+
+
+def test_blip_reads_a_prompt_as_the_library_does(made, loaded):
+    from transformers import AutoProcessor, BlipForConditionalGeneration
+
+    folder, model = made("blip", 0), loaded("blip", 0)
+    net = BlipForConditionalGeneration.from_pretrained(folder).eval()
+    images = photos(6)
+    processor = AutoProcessor.from_pretrained(folder)
+    inputs = processor(images=images, text=["a black dog"] * 6, return_tensors="pt")
+    given = len(model.model.tokenizer.encode_prefix("a black dog"))
+    for settings in (GREEDY, {"beams": 3}):
+        out = theirs(net, inputs, 1 + given, **settings)
+        asked = {"max_length": 12, "min_length": 0, "heatmaps": False, **settings}
+        after = model.caption(images, prompt="a black dog", **asked)
+        # The same words as a prefix are part of the caption; their length is counted in it then.
+        within = model.caption(images, prefix="a black dog", **{**asked, "max_length": 12 + given})
+        for one, other, row in zip(after, within, out.sequences.tolist(), strict=True):
+            row = row[: row.index(3)] if 3 in row else row
+            assert list(one.ids) == row[1 + given :]
+            assert list(other.ids) == row[1:]
+            assert other.text.startswith("A black dog")
+
+
+@pytest.mark.parametrize("encoder, decoder", PAIRS)
+def test_encoder_decoders_write_what_the_library_writes(made, loaded, encoder, decoder):
+    from transformers import AutoImageProcessor, VisionEncoderDecoderModel
+
+    folder = made("encoder_decoder", encoder, decoder)
+    net = VisionEncoderDecoderModel.from_pretrained(folder).eval()
+    images = photos(6, 3)
+    inputs = AutoImageProcessor.from_pretrained(folder)(images=images, return_tensors="pt")
+    model = loaded("encoder_decoder", encoder, decoder)
+    count = sum(same(model, net, inputs, images, **s) for s in SETTINGS)
+    assert len(PAIRS) * count >= 200
