@@ -1,0 +1,209 @@
+"""Heatmaps of hub checkpoints: the library's own attention, in the right place on the photo."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from captioner.attention import Placement, View, token_maps
+from captioner.captioner import Captioner, load
+from captioner.photos import Photo
+from captioner.request import Request
+
+from .checkpoints import photos
+
+ASKED = Request(beams=2, max_length=6, min_length=2)
+CROP = {"dinov2"}
+"""Encoders whose processor cuts the middle out of the photo."""
+
+
+@pytest.fixture(scope="module")
+def calm(made) -> Callable[..., Captioner]:
+    """A checkpoint whose encoder hardly mixes what it sees in different places."""
+    known: dict[tuple[str, ...], Captioner] = {}
+
+    def get(*kind: str) -> Captioner:
+        if kind not in known:
+            known[kind] = load(made(*kind), device="cpu", dtype="float32")
+            net = known[kind].model.net
+            encoder = net.vision_model if kind[0] == "blip" else net.encoder
+            with torch.no_grad():
+                for p in encoder.parameters():
+                    p.mul_(0.05 if p.dim() == 2 else 1)
+        return known[kind]
+
+    return get
+
+
+def test_blip_s_second_look_is_the_library_s_attention(made, loaded):
+    from transformers import AutoImageProcessor, BlipForConditionalGeneration
+
+    folder, model = made("blip", 0), loaded("blip", 0)
+    images = photos(4)
+    net = BlipForConditionalGeneration.from_pretrained(folder, attn_implementation="eager").eval()
+    pixels = AutoImageProcessor.from_pretrained(folder)(images, return_tensors="pt").pixel_values
+    with torch.inference_mode():
+        states = net.vision_model(pixels).last_hidden_state
+        for at, caption in enumerate(model.caption(images, ASKED)):
+            ids = torch.tensor([[model.model.begin, *caption.ids]])[:, :-1]
+            out = net.text_decoder(
+                input_ids=ids, encoder_hidden_states=states[at : at + 1], output_attentions=True
+            )
+            same_attention(model, caption, torch.stack(out.cross_attentions)[:, 0, :, :, 1:])
+    assert any(caption.words for caption in model.caption(images, ASKED))
+
+
+@pytest.mark.parametrize(
+    "encoder, decoder, first",
+    [("vit", "gpt2", 1), ("deit", "bert", 2), ("swin", "roberta", 0), ("dinov2", "gpt2", 1),
+     ("dinov2_with_registers", "gpt2", 4)],
+)  # fmt: skip
+def test_an_encoder_decoder_s_second_look_is_the_library_s(made, loaded, encoder, decoder, first):
+    from transformers import AutoImageProcessor, VisionEncoderDecoderModel
+
+    folder = made("encoder_decoder", encoder, decoder)
+    model, images = loaded("encoder_decoder", encoder, decoder), photos(4)
+    net = VisionEncoderDecoderModel.from_pretrained(folder, attn_implementation="eager").eval()
+    pixels = AutoImageProcessor.from_pretrained(folder)(images, return_tensors="pt").pixel_values
+    with torch.inference_mode():
+        for at, caption in enumerate(model.caption(images, ASKED)):
+            ids = torch.tensor([[model.model.begin, *caption.ids]])[:, :-1]
+            out = net(
+                pixel_values=pixels[at : at + 1], decoder_input_ids=ids, output_attentions=True
+            )
+            weights = torch.stack(out.cross_attentions)[:, 0]
+            assert (
+                weights.shape[-1]
+                == first
+                + model.model.placement(model.model.see([Photo(images[at], 1, 1)], ASKED), 0).cells
+            )
+            same_attention(model, caption, weights[..., first:])
+
+
+def same_attention(model: Captioner, caption, weights: torch.Tensor) -> None:
+    """The second look gives these weights (L, H, T, N), and the words' maps are made of them."""
+    assert caption.maps == "cross-attention"
+    seen = model.model.see([caption.photo], caption.request)
+    placement = model.model.placement(seen, 0)
+    [look] = model.model.look(seen, [caption.ids])
+    assert torch.allclose(look, weights, atol=1e-6)
+    tokens = weights.mean(dim=(0, 1))
+    tokens = (tokens / tokens.sum(-1, keepdim=True)).numpy()
+    spans = model.model.tokenizer.words(caption.ids)
+    for word, span in zip(caption.words, spans, strict=True):
+        expected = placement.lay(tokens[span.start : span.stop].mean(axis=0))
+        assert np.allclose(word.heatmap, expected, atol=1e-5)
+        assert word.heatmap.sum() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [(96, 64), (64, 96), (80, 80), (160, 50)])
+@pytest.mark.parametrize("cell", [(0, 0), (2, 1), (3, 3)])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ("blip",),
+        ("encoder_decoder", "vit"),
+        ("encoder_decoder", "deit"),
+        ("encoder_decoder", "dinov2"),
+    ],
+)
+def test_the_peak_is_where_the_model_looked(calm, kind, size, cell):  # fmt: skip
+    model = calm(*kind)
+    # Where the model sees the photo: all of it, or its middle, which the processor cuts out after
+    # the shorter side has 36 pixels.
+    box = middle(size, 36, 32) if kind[-1] in CROP else (0.0, 0.0, 1.0, 1.0)
+    check_peak(model, size, box, (4, 4), cell)
+
+
+def middle(size: tuple[int, int], shorter: int, crop: int) -> tuple[float, float, float, float]:
+    """The box of a centre crop after the shorter side is made `shorter` pixels long."""
+    scale = shorter / min(size)
+    width, height = (int(side * scale + 1e-9) for side in size)
+    left, top = (width - crop) // 2, (height - crop) // 2
+    return left / width, top / height, (left + crop) / width, (top + crop) / height
+
+
+def check_peak(model, size, box, grid, cell) -> None:
+    """Paint a spot on what one cell of the model's grid sees of a photo, let every query look for
+    what it changes in the model's keys, and find the peak of the maps on the spot."""
+    (rows, columns), (row, column) = grid, cell
+    across, down = (box[2] - box[0]) / columns, (box[3] - box[1]) / rows
+    x, y = box[0] + (column + 0.5) * across, box[1] + (row + 0.5) * down
+    plain = Image.new("RGB", size, (90, 90, 90))
+    spot = plain.copy()
+    half = (max(1, across * size[0] * 0.4), max(1, down * size[1] * 0.4))
+    spot.paste(
+        (255, 0, 0),
+        (round(x * size[0] - half[0]), round(y * size[1] - half[1]),
+         round(x * size[0] + half[0]), round(y * size[1] + half[1])),
+    )  # fmt: skip
+    heatmap = planted(model, plain, spot)
+    height, width = heatmap.shape
+    top, left = np.unravel_index(heatmap.argmax(), heatmap.shape)
+    assert left / width <= x <= (left + 1) / width
+    assert top / height <= y <= (top + 1) / height
+
+
+def planted(model: Captioner, plain: Image.Image, spot: Image.Image) -> np.ndarray:
+    """A token's map on the photo with the spot, where all queries ask for the keys that the
+    spot changes most."""
+    inner = model.model
+    before, after = (inner.see([Photo(i, *i.size)], ASKED).memory for i in (plain, spot))
+    kept = [cross.query for cross in inner.crosses]
+    try:
+        for cross, (old, _), (new, _) in zip(inner.crosses, before, after, strict=True):
+            change = (new - old)[0, :, inner.first :]  # (H, N, d)
+            most = change.norm(dim=(0, 2)).argmax()
+            wanted = change[:, most]
+            cross.query = Constant((wanted / wanted.norm(dim=1, keepdim=True) * 30).flatten())
+        [look] = inner.look(inner.see([Photo(spot, *spot.size)], ASKED), [[5, 6, 7]])
+        seen = inner.see([Photo(spot, *spot.size)], ASKED)
+        return inner.placement(seen, 0).lay(token_maps(look.numpy(), inner.combine))[1]
+    finally:
+        for cross, query in zip(inner.crosses, kept, strict=True):
+            cross.query = query
+
+
+class Constant(nn.Module):
+    """The same query for every token."""
+
+    def __init__(self, value: torch.Tensor):
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.value.expand(*x.shape[:2], -1)
+
+
+def test_a_map_of_a_crop_is_zero_where_the_model_saw_nothing(loaded):
+    model = loaded("encoder_decoder", "dinov2")
+    caption = model.caption(photos(4)[3], ASKED)  # 90 x 40
+    heatmap = caption.words[0].heatmap
+    left, top, right, bottom = middle((90, 40), 36, 32)
+    assert caption.seen == pytest.approx((left, top, right, bottom), abs=0.01)
+    height, width = heatmap.shape
+    assert width > 2 * height - 2
+    for column in range(width):
+        unseen = (column + 1) / width < left or column / width > right
+        assert (heatmap[:, column].max() == 0) == unseen
+    assert heatmap.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_maps_are_laid_by_area():
+    # The left half of the photo seen as 2 x 2, with as much padding above and below again.
+    placement = Placement((View(2, 2, (0.0, -0.5, 0.5, 1.5)),))
+    laid = placement.lay(np.array([0.1, 0.3, 0.2, 0.4], np.float32))
+    assert laid.shape == placement.grid == (1, 4)
+    assert laid[0] == pytest.approx([0.3, 0.7, 0, 0])
+    assert placement.seen == (0.0, 0.0, 0.5, 1.0)
+    # A whole view and a finer one of the right half.
+    both = Placement((View(1, 2), View(2, 2, (0.5, 0.0, 1.0, 1.0))))
+    assert both.grid == (2, 4) and both.cells == 6
+    laid = both.lay(np.array([0.4, 0.0, 0.0, 0.0, 0.0, 0.6]))
+    assert laid == pytest.approx(np.array([[0.1, 0.1, 0, 0], [0.1, 0.1, 0, 0.6]]))
+    # One whole grid is the maps as they are.
+    maps = np.random.default_rng(0).random((3, 2, 6), np.float32)
+    assert np.array_equal(Placement.whole((2, 3)).lay(maps), maps.reshape(3, 2, 2, 3))
