@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from captioner.encoders import TransformersEncoder
+from captioner.encoders.transformers import CLASS_TOKENS
 
 from .cross import CrossModel
 from .loading import load_net, load_parts
@@ -23,10 +23,10 @@ class EncoderDecoder(CrossModel):
         kind = encoder.model_type
         if kind in WINDOWED:
             self.patch = encoder.patch_size * 2 ** (len(encoder.depths) - 1)
-        elif kind in TransformersEncoder.CLASS_TOKENS:
+        elif kind in CLASS_TOKENS:
             self.patch = encoder.patch_size
             registers = getattr(encoder, "num_register_tokens", 0)
-            self.first = TransformersEncoder.CLASS_TOKENS[kind] + registers
+            self.first = CLASS_TOKENS[kind] + registers
         else:
             self.maps = ""
         self.begin = token(net, "decoder_start_token_id", "bos_token_id")
