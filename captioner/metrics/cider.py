@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,13 +120,13 @@ class DocumentFrequency:
             raise DataError(
                 f"The document frequencies in {path} cannot be read: {error.strerror or error}."
             ) from error
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, RecursionError, zlib.error) as error:
             raise DataError(
-                f"{path} is not valid JSON ({error}); write it with --save-df."
+                f"{path} is not valid JSON ({error}); write the document frequencies again."
             ) from error
         if not isinstance(content, dict) or content.get("format") != DF_FORMAT:
             raise DataError(
-                f"{path} does not hold document frequencies: a file written by --save-df has "
+                f"{path} does not hold document frequencies: a file of them has "
                 f'"format": "{DF_FORMAT}".'
             )
         images, counts = content.get("images"), content.get("document_frequency")
@@ -137,7 +138,7 @@ class DocumentFrequency:
         ):
             raise DataError(
                 f'{path} is damaged: "images" must be a whole number from 2 on, and every '
-                "document frequency a whole number up to it; write the file again with --save-df."
+                "document frequency a whole number up to it; write the file again."
             )
         return cls(images=images, counts=counts, source=path.name)
 
@@ -145,6 +146,18 @@ class DocumentFrequency:
         """(texts,) the document frequency of each n-gram, 0 for those never seen."""
         get = self.counts.get
         return np.array([get(text, 0) for text in texts], dtype=np.int64)
+
+
+def is_document_frequency(path: Path) -> bool:
+    """Whether a file begins as `DocumentFrequency.save` writes it."""
+    try:
+        with path.open("rb") as file, gzip.open(file) as packed:
+            start = file.read(2)
+            file.seek(0)
+            head = (packed if start == b"\x1f\x8b" else file).read(100)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return head.startswith(f'{{"format": "{DF_FORMAT}"'.encode())
 
 
 class CiderD:
@@ -193,7 +206,7 @@ class CiderD:
         if df is None and ngrams.images < 2:
             raise DataError(
                 "CIDEr of one image is undefined, because its idf counts over many images: "
-                "give more images, or document frequencies from a larger set (df=..., --df FILE)."
+                "give more images, or document frequencies from a larger set by `df`."
             )
         if df is None:
             frequencies = [level.document_frequency() for level in ngrams.levels]

@@ -59,7 +59,7 @@ def meteor_statistics(captions: Sequence[str], references: Sequence[Sequence[str
     if len(rows) != len(lines) or any(len(row) != 23 for row in rows):
         raise DataError(
             f"METEOR's Java answered {len(rows)} of {len(lines)} captions; run it again, and if "
-            "it stays so, leave METEOR out of --metrics."
+            "it stays so, leave METEOR out of `metrics`."
         )
     statistics = np.array(rows, dtype=np.float64)
     # A caption that is its reference word for word is not punished for its one chunk, neither alone
@@ -111,7 +111,7 @@ def spice_scores(captions: Sequence[str], references: Sequence[Sequence[str]]) -
     if len(found) != len(questions):
         raise DataError(
             f"SPICE's Java answered {len(found)} of {len(questions)} captions; "
-            "leave SPICE out of --metrics."
+            "leave SPICE out of `metrics`."
         )
     return np.array([found[place] for place in range(len(questions))])
 
@@ -160,6 +160,6 @@ def _run(metric: str, arguments: Sequence[str], folder: Path, stdin: Path | None
         if status:
             raise DataError(
                 f"{metric}'s Java ended with status {status} ({said[-1] if said else 'no message'}"
-                "); leave it out of --metrics to score without it."
+                "); leave it out of `metrics` to score without it."
             )
         return out.read().decode(errors="replace")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from captioner import __version__
-from captioner.errors import DataError
+from captioner.errors import DataError, SettingError
 from captioner.metrics.bleu import bleu_from, bleu_statistics
 from captioner.metrics.bootstrap import interval, resampled_sums
 from captioner.metrics.cider import Cider, CiderD, DocumentFrequency
@@ -25,6 +25,7 @@ BLEUS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4")
 DEFAULT_METRICS = ("CIDEr-D", *BLEUS, "ROUGE-L")
 JAVA_METRICS = ("METEOR", "SPICE")
 ALL_METRICS = ("CIDEr-D", "CIDEr", *BLEUS, "ROUGE-L", *JAVA_METRICS)
+TOKENIZER = "ptb-3.4.1"
 
 _SETTINGS = {
     "CIDEr-D": "CIDEr-D(n=4,sigma=6)",
@@ -121,7 +122,7 @@ def score(
         bootstrap=bootstrap,
         seed=seed,
         df=df,
-        tokenizer="ptb-3.4.1" if tokenize else "none",
+        tokenizer=TOKENIZER if tokenize else "none",
     )
 
 
@@ -164,7 +165,9 @@ def score_tokens(
 ) -> Scores:
     """`score` for strings that are tokens already, and checked names."""
     if bootstrap < 0:
-        raise DataError(f"The number of bootstrap draws must be 0 or more, not {bootstrap}.")
+        raise SettingError(f"`bootstrap` must be 0 or more draws, not {bootstrap}.")
+    if seed < 0:
+        raise SettingError(f"`seed` must be 0 or more, not {seed}.")
     metrics: dict[str, Metric] = {}
     if set(names) & {"CIDEr-D", "CIDEr", *BLEUS}:
         ngrams = ReferenceNgrams(references)

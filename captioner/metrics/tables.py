@@ -10,7 +10,11 @@ from pathlib import Path
 from captioner.metrics.compare import Comparison
 from captioner.metrics.matching import Matched
 from captioner.metrics.readers import References
-from captioner.metrics.scoring import Scores
+from captioner.metrics.scoring import ALL_METRICS, Scores
+from captioner.texts import to_cell, to_line
+
+COLUMNS = ["image_id", "file", "caption"]
+"""Of the per-image scores, before the metrics."""
 
 
 def scores_table(scores: Scores) -> str:
@@ -40,7 +44,8 @@ def comparison_table(comparison: Comparison) -> str:
 
 
 def write_per_image(path: Path, scores: Scores, refs: References, matched: Matched) -> None:
-    """One line per image: image_id, file, caption, and each metric as a fraction.
+    """One line per image: image_id, file, caption, and each metric as a fraction. In a CSV, text is
+    written as the folder job writes it (`to_cell`).
 
     Raises:
         OSError: when the file cannot be written.
@@ -56,16 +61,27 @@ def write_per_image(path: Path, scores: Scores, refs: References, matched: Match
             strict=True,
         )
     ]
-    header = ["image_id", "file", "caption", *names]
+    header = [*COLUMNS, *names]
     with path.open("w", encoding="utf-8", newline="") as file:
         if path.suffix.lower() == ".csv":
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header)
-            writer.writerows(lines)
+            for line in lines:
+                writer.writerow(to_cell(cell) if isinstance(cell, str) else cell for cell in line)
         else:
             for line in lines:
-                row = dict(zip(header, line, strict=True))
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.write(to_line(dict(zip(header, line, strict=True))) + "\n")
+
+
+def is_per_image(path: Path) -> bool:
+    """Whether a file is one that `write_per_image` wrote."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = file.readline(10_000_000)
+        columns = list(json.loads(first)) if first.startswith("{") else first.strip().split(",")
+    except (OSError, ValueError):
+        return False
+    return columns[:3] == COLUMNS and {*columns[3:]} <= {*ALL_METRICS}
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

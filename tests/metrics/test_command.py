@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from captioner.errors import CaptionerError
 from captioner.metrics.command import score as command
 
 REFERENCES = {
@@ -221,7 +223,7 @@ def test_the_report_is_one_page_with_everything_inside(run, files, tmp_path: Pat
     assert done.exit_code == 0, done.stderr
     page = (tmp_path / "page.html").read_text()
     assert "<script" not in page
-    assert "A dog &lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; on the grass" in page
+    assert "A dog &lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt; &amp; on the grass" in page
     # Nothing is loaded from elsewhere.
     assert not re.search(r"(src|href)\s*=\s*(?!'data:image/jpeg;base64,)", page)
     assert "url(" not in page
@@ -255,3 +257,101 @@ def test_the_reports_best_captions_are_the_best(run, files, tmp_path: Path) -> N
     for row in GOOD[:4]:
         assert row["caption"] in best
     assert worst.count(POOR[0]["caption"]) == 4
+
+
+HALF = "A dog \ud83d on the grass"
+BYTES = os.fsdecode(b"latin-\xe9.jpg")
+
+
+def test_half_an_emoji_and_names_that_are_not_utf8_are_written(run, files, tmp_path: Path) -> None:
+    rows = [dict(row) for row in GOOD]
+    rows[0] |= {"caption": HALF, "file": BYTES}
+    rows[1] |= {"caption": "=1+1", "file": "-dash.jpg"}
+    files("odd.json", rows)
+    refs = json.loads(json.dumps(REFERENCES))
+    refs["annotations"][0]["caption"] = HALF
+    files("odd_refs.json", refs)
+    outputs = ["--per-image", "each.jsonl", "--report", "page.html"]
+    done = run("odd.json", *outputs, references="odd_refs.json")
+    assert done.exit_code == 0, done.output
+    first = json.loads((tmp_path / "each.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert (first["caption"], first["file"]) == (HALF, BYTES)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "A dog \\ud83d on the grass" in page and "latin-\\xe9.jpg" in page
+    assert run("odd.json", "--per-image", "each.csv", references="odd_refs.json").exit_code == 0
+    with (tmp_path / "each.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert lines[0]["file"] == "latin-\\xe9.jpg" and lines[1]["caption"] == "'=1+1"
+    (tmp_path / BYTES).write_text(json.dumps(GOOD))
+    done = run(BYTES, "--compare", "poor.json")
+    assert done.exit_code == 0 and "latin-\\xe9.jpg is better than" in done.stdout
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--report", "refs.json"],
+        ["--report", "photos/1.jpg", "--images", "photos"],
+        ["--save-df", "refs.json"],
+        ["--save-df", "df.json", "--df", "df.json"],
+        ["--per-image", "results.jsonl"],
+        ["--per-image", "other.jsonl", "--compare", "other.jsonl"],
+        ["--report", "link.html"],
+    ],
+)
+def test_no_output_replaces_an_input(run, files, tmp_path: Path, arguments, overwrite) -> None:
+    lines = "".join(json.dumps(row) + "\n" for row in GOOD)
+    files("results.jsonl", lines)
+    files("other.jsonl", lines)
+    (tmp_path / "photos").mkdir()
+    files("photos/1.jpg", "a photo")
+    (tmp_path / "link.html").hardlink_to(tmp_path / "refs.json")
+    assert run("--save-df", "df.json").exit_code == 0
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    done = run("results.jsonl", *arguments, *overwrite)
+    assert done.exit_code == 2 and arguments[0] in done.stderr and "would replace" in done.stderr
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "name", ["--report=a.html", "--save-df=a.json", "--save-df=a.json.gz", "--per-image=a.csv",
+             "--per-image=a.jsonl"],
+)  # fmt: skip
+def test_an_output_replaces_its_like_and_nothing_else_unasked(run, tmp_path: Path, name) -> None:
+    path = tmp_path / name.partition("=")[2]
+    assert run("good.json", name).exit_code == run("poor.json", name).exit_code == 0
+    path.write_text('{"image_id": 7, "caption": "mine"}\n')
+    refused = run("good.json", name)
+    assert refused.exit_code == 2 and "--overwrite" in refused.stderr
+    assert "mine" in path.read_text()
+    assert run("good.json", name, "--overwrite").exit_code == 0
+    assert b"mine" not in path.read_bytes()
+
+
+def test_the_library_speaks_of_arguments_and_the_command_of_options(run, files) -> None:
+    files("half.json", GOOD[:5])
+    assert "add --allow-missing to score the rest" in run("half.json").stderr
+    assert "leave --split out" in run("good.json", "--split", "test").stderr
+    assert "--seed must be 0 or more" in run("good.json", "--seed", "-1").stderr
+    from captioner.metrics import score
+    from captioner.metrics.matching import match
+    from captioner.metrics.readers import read_references, read_results
+
+    with pytest.raises(CaptionerError, match="add allow_missing to score the rest"):
+        match(read_results("half.json"), read_references("refs.json"), "half.json")
+    with pytest.raises(CaptionerError, match="seed must be 0 or more"):
+        score(["a", "b"], [["a"], ["b"]], seed=-1)
+
+
+def test_photos_outside_the_folder_are_never_shown(run, files, tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (64, 48), "teal").save(tmp_path / "secret.jpg")
+    rows = [row | {"file": name} for row, name in zip(
+        GOOD, ["../secret.jpg", str(tmp_path / "secret.jpg")] * 4, strict=True)]  # fmt: skip
+    files("outside.json", rows)
+    done = run("outside.json", "--report", "page.html", "--images", "photos")
+    assert done.exit_code == 0, done.stderr
+    assert "data:image" not in (tmp_path / "page.html").read_text()

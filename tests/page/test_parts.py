@@ -203,3 +203,31 @@ def test_text_has_the_contrast_of_wcag_aa(theme):
         assert contrast(colours["ink"], ground) >= 4.5, percent
     for edge in ("accent", "edge"):  # what marks a control: 3:1
         assert contrast(colours[edge], colours["card"]) >= 3, edge
+
+
+def test_scores_of_half_an_emoji_and_odd_names_can_be_sent_and_are_escaped(tmp_path):
+    """A lone half of a surrogate pair is no text that a server can send."""
+    import json
+
+    from captioner.page.score import as_html, score_files
+
+    images = [{"id": n, "file_name": f"{n}\udce9.jpg"} for n in range(2)]
+    said = [{"image_id": n, "caption": f"A <b>dog</b> \ud83d number {n}."} for n in range(2)]
+    results = [{"image_id": n, "caption": "A dog \ud83d <i>here</i>"} for n in range(2)]
+    (tmp_path / "refs.json").write_text(json.dumps({"images": images, "annotations": said}))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    pair = [Upload(tmp_path / name, name) for name in ("results.json", "refs.json")]
+    found = score_files(*pair)
+    json.dumps(found, ensure_ascii=False).encode()
+    assert found["best"][0]["caption"] == "A dog \\ud83d <i>here</i>"
+    assert found["best"][0]["file"].endswith("\\xe9.jpg")
+    html = as_html(found)
+    html.encode()
+    assert "<i>" not in html and "A dog \\ud83d &lt;i&gt;here&lt;/i&gt;" in html
+    assert "<b>dog" not in html and html.count("<article") == 2
+    results[0]["image_id"] = "\ud83d"
+    (tmp_path / "results.json").write_text(json.dumps(results[:1]))
+    with pytest.raises(CaptionerError) as caught:
+        score_files(*pair)
+    str(caught.value).encode()
+    assert str(tmp_path) not in str(caught.value)
