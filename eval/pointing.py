@@ -2,9 +2,10 @@
 
 The map is spread over the photo by bilinear interpolation, as a picture of it would be; then
 
-- pointing: its peak lies on the mask (Zhang et al. 2018, "the pointing game");
-- mass_ratio: how much of it lies on the mask, against the mask's share of the photo;
-- ap: the average precision of its values as a score of the mask's pixels.
+- pointing: its peak lies on the mask (the pointing game, Zhang et al. 2018);
+- boxes: its peak lies in the box of one of the things;
+- mass: how much of the map lies on the mask, to be compared with the mask's area;
+- ap: the average precision of the map's values as a score of the mask's pixels.
 
 A uniform map, whose peak is everywhere, points by the mask's share of the photo.
 """
@@ -22,31 +23,32 @@ SMALL = 0.25
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one map: see above. boxes: the peak lies in the box of one of the things."""
+    """Of one map, as above; area: the mask's share of the photo."""
 
     pointing: float
     boxes: float
-    mass_ratio: float
+    mass: float
+    area: float
     ap: float
 
 
 def score_map(heatmap: np.ndarray, mask: np.ndarray, boxes: np.ndarray) -> Scores:
-    """heatmap (h, w) float, not negative; mask and boxes (H, W) bool, of the photo's size."""
+    """heatmap (h, w) float, not negative; mask and boxes (H, W) bool, of the photo's size, with at
+    least one pixel that is true."""
     height, width = mask.shape
     spread = _spread(heatmap, (width, height))
-    # All that is as high as the highest is the peak: on a flat map it is everywhere.
+    # All that is as high as the highest is the peak: of a flat map that is everywhere.
     peak = spread >= spread.max() * (1 - 1e-6)
-    coarse = _spread(heatmap, (SAMPLED, SAMPLED))
-    rows = ((np.arange(SAMPLED) + 0.5) * height / SAMPLED).astype(int)
-    columns = ((np.arange(SAMPLED) + 0.5) * width / SAMPLED).astype(int)
-    # The points may all miss a thing that is smaller than their distance.
-    inside = mask[np.ix_(rows, columns)]
-    fine = (coarse, inside) if inside.any() else (spread, mask)
+    rows, columns = (_points(side) for side in mask.shape)
+    values, inside = spread[np.ix_(rows, columns)], mask[np.ix_(rows, columns)]
+    if not inside.any():  # a thing so small that all points miss it
+        values, inside = spread, mask
     return Scores(
         pointing=float(mask[peak].mean()),
         boxes=float(boxes[peak].mean()),
-        mass_ratio=float(fine[0][fine[1]].sum() / fine[0].sum() / fine[1].mean()),
-        ap=average_precision(fine[0].ravel(), fine[1].ravel()),
+        mass=float(values[inside].sum(dtype=np.float64) / values.sum(dtype=np.float64)),
+        area=float(inside.mean()),
+        ap=average_precision(values.ravel(), inside.ravel()),
     )
 
 
@@ -58,6 +60,10 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
     last = np.searchsorted(-ordered, -ordered, side="right") - 1
     precision = hits[last] / (last + 1)
     return float(precision[positive[order]].mean())
+
+
+def _points(side: int) -> np.ndarray:
+    return ((np.arange(SAMPLED) + 0.5) * side / SAMPLED).astype(int)
 
 
 def _spread(heatmap: np.ndarray, size: tuple[int, int]) -> np.ndarray:
