@@ -27,7 +27,7 @@ from captioner.photos import Photo
 from captioner.request import Request
 
 from .base import HubModel
-from .settings import rules_of
+from .settings import chosen, rules_of
 
 
 class Reading(threading.local):
@@ -243,13 +243,18 @@ class CrossModel(HubModel):
                 f"The maximum length is {search.max_length}, but {self.checkpoint.name} has places "
                 f"for {self.places - 1 - len(memory.prompt)} tokens; lower `max_length`."
             )
-        forced = rules_of(self.net.generation_config, len(prefix), search.max_length, self.end)
-        return generate(
+        config = self.net.generation_config
+        first = getattr(config, "forced_bos_token_id", None)
+        if prefix and first is not None:
+            prefix = [first, *prefix]
+        forced = rules_of(config, len(prefix), search.max_length, self.end)
+        found = generate(
             Step(self, memory), len(memory.placements), search, bos=self.begin, eos=self.end,
             pad=self.begin, never=(), prompt=memory.prompt, prefix=prefix,
             conventions=self.conventions, processors=[*processors, *forced], seeds=seeds,
             device=memory.memory[0][0].device,
         )  # fmt: skip
+        return [[chosen(one, config, search.max_length, prefix) for one in row] for row in found]
 
     @torch.inference_mode()
     def look(self, memory: Seen, captions: Sequence[Sequence[int]]) -> Iterable[Tensor]:

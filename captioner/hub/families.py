@@ -15,6 +15,8 @@ from .locate import Checkpoint, locate
 FAMILIES = {
     "blip": "blip",
     "vision-encoder-decoder": "encoder_decoder",
+    "florence2": "florence",
+    "pix2struct": "pix2struct",
 }
 """model_type in config.json -> the module here that loads it."""
 

@@ -40,6 +40,16 @@ def load_parts(checkpoint: Checkpoint) -> tuple[Any, Any]:
         )  # type: ignore[return-value]
 
 
+def load_processor(checkpoint: Checkpoint) -> Any:
+    """The processor of a checkpoint, for photos and text."""
+    from transformers import AutoProcessor
+
+    with quiet(), _sentences(checkpoint):
+        return AutoProcessor.from_pretrained(
+            checkpoint.folder, trust_remote_code=False, local_files_only=True
+        )
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without the library's own warnings and progress bars, which are put back afterwards."""

@@ -7,13 +7,14 @@ family's own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from captioner.errors import ModelError
-from captioner.generation import Conventions, Processor, Search
+from captioner.generation import Conventions, Hypothesis, Processor, Search
 
 NAMES = {
     "num_beams": "beams",
@@ -85,6 +86,16 @@ def rules_of(config: Any, given: int, longest: int, eos: int) -> list[Processor]
     if never := getattr(config, "begin_suppress_tokens", None):
         rules.append(_banned(lambda length: length == given, never))
     return rules
+
+
+def chosen(found: Hypothesis, config: Any, longest: int, prefix: Sequence[int]) -> Hypothesis:
+    """A caption in which forced tokens have log-probability 0, as they were no choice."""
+    logprobs = list(found.logprobs)
+    if getattr(config, "forced_bos_token_id", None) is not None and not prefix:
+        logprobs[0] = 0.0
+    if getattr(config, "forced_eos_token_id", None) is not None and len(logprobs) == longest:
+        logprobs[-1] = 0.0
+    return replace(found, logprobs=tuple(logprobs))
 
 
 def _forced(when: Callable[[int], bool], token: int) -> Processor:

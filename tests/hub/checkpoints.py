@@ -105,7 +105,7 @@ def blip(folder: Path, seed: int = 0, **vision: Any) -> Path:
     return save(folder, net, BlipProcessor(images, tokenizer))
 
 
-def byte_bpe(size: int = 320, *, roberta: bool = False) -> Any:
+def byte_bpe(size: int = 320, *, roberta: bool = False, **more: Any) -> Any:
     """A GPT-2 tokenizer, whose only special token is <|endoftext|>; or RoBERTa's: <s> 0, <pad> 1,
     </s> 2, <unk> 3."""
     from transformers import GPT2Tokenizer, RobertaTokenizer
@@ -122,7 +122,7 @@ def byte_bpe(size: int = 320, *, roberta: bool = False) -> Any:
     model = json.loads(tokenizer.to_str())["model"]
     merges = [tuple(merge) for merge in model["merges"]]
     kind = RobertaTokenizer if roberta else GPT2Tokenizer
-    return kind(vocab=model["vocab"], merges=merges)
+    return kind(vocab=model["vocab"], merges=merges, **more)
 
 
 ENCODERS = {
@@ -178,3 +178,79 @@ def encoder_decoder(
             size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}
         )
     return save(folder, net, images, tokenizer)
+
+
+def florence2(folder: Path, seed: int = 0) -> Path:
+    from transformers import (
+        CLIPImageProcessor,
+        Florence2Config,
+        Florence2ForConditionalGeneration,
+        Florence2Processor,
+    )  # fmt: skip
+
+    tokenizer = byte_bpe(roberta=True, extra_special_tokens={"image_token": "<image>"})
+    config = Florence2Config(
+        vision_config={
+            "depths": [1, 1, 1, 1], "embed_dim": [8, 8, 16, 16], "num_heads": [2, 2, 2, 2],
+            "num_groups": [2, 2, 2, 2], "window_size": 4, "projection_dim": 32,
+            "drop_path_rate": 0.0,
+        },
+        text_config={
+            "model_type": "bart", "vocab_size": len(tokenizer), "d_model": 32, "encoder_layers": 1,
+            "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+            "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "max_position_embeddings": 64,
+            "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2,
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+    )  # fmt: skip
+    net = Florence2ForConditionalGeneration(config).eval()
+    net.generation_config.update(
+        decoder_start_token_id=2, bos_token_id=0, pad_token_id=1, eos_token_id=2,
+        forced_bos_token_id=0, forced_eos_token_id=2, early_stopping=True, num_beams=3,
+    )  # fmt: skip
+    shake(net, seed, 2)
+    images = CLIPImageProcessor(size={"height": 96, "width": 96}, do_center_crop=False)
+    images.image_seq_length = 10
+    return save(folder, net, Florence2Processor(images, tokenizer))
+
+
+def unigram(size: int = 70) -> Any:
+    """A T5 tokenizer: <pad> 0, </s> 1, <unk> 2."""
+    from transformers import T5Tokenizer
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=size, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>",
+        show_progress=False,
+    )  # fmt: skip
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    pieces = [tuple(piece) for piece in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    return T5Tokenizer(vocab=pieces, extra_ids=0)
+
+
+def pix2struct(folder: Path, seed: int = 0) -> Path:
+    from transformers import (
+        Pix2StructConfig,
+        Pix2StructForConditionalGeneration,
+        Pix2StructImageProcessor,
+        Pix2StructProcessor,
+    )  # fmt: skip
+
+    tokenizer = unigram()
+    ids = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+    config = Pix2StructConfig(
+        text_config={
+            "vocab_size": len(tokenizer), "hidden_size": 32, "d_kv": 8, "d_ff": 48,
+            "num_layers": 2, "num_heads": 4, "relative_attention_num_buckets": 8, **ids,
+        },
+        vision_config={
+            "hidden_size": 32, "patch_embed_hidden_size": 3 * 64, "d_ff": 48, "d_kv": 8,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 8, "seq_len": 64,
+        },
+    )  # fmt: skip
+    net = Pix2StructForConditionalGeneration(config).eval()
+    net.generation_config.update(**ids)
+    shake(net, seed, 1)
+    images = Pix2StructImageProcessor(patch_size={"height": 8, "width": 8}, max_patches=20)
+    return save(folder, net, Pix2StructProcessor(images, tokenizer))

@@ -29,10 +29,19 @@ def calm(made) -> Callable[..., Captioner]:
         if kind not in known:
             known[kind] = load(made(*kind), device="cpu", dtype="float32")
             net = known[kind].model.net
-            encoder = net.vision_model if kind[0] == "blip" else net.encoder
+            if kind[0] == "florence2":
+                encoders = [net.model.vision_tower.blocks, net.model.language_model.encoder.layers]
+                for p in net.model.vision_tower.convs.parameters():
+                    if p.dim() == 4:  # they reach over the upper and left edge of their cells
+                        p.data[..., : p.shape[-1] // 2, :] = 0
+                        p.data[..., : p.shape[-1] // 2] = 0
+            elif kind[0] == "pix2struct":
+                encoders = [net.encoder.encoder]
+            else:
+                encoders = [net.vision_model if kind[0] == "blip" else net.encoder]
             with torch.no_grad():
-                for p in encoder.parameters():
-                    p.mul_(0.05 if p.dim() == 2 else 1)
+                for p in (p for encoder in encoders for p in encoder.parameters()):
+                    p.mul_(0.05 if p.dim() == 2 or (kind[0] == "florence2" and p.dim() > 1) else 1)
         return known[kind]
 
     return get
@@ -83,13 +92,51 @@ def test_an_encoder_decoder_s_second_look_is_the_library_s(made, loaded, encoder
             same_attention(model, caption, weights[..., first:])
 
 
+def test_florence_s_second_look_is_the_library_s(made, loaded):
+    from transformers import AutoProcessor, Florence2ForConditionalGeneration
+
+    folder, model, images = made("florence2"), loaded("florence2"), photos(4)
+    net = Florence2ForConditionalGeneration.from_pretrained(folder, attn_implementation="eager")
+    processor = AutoProcessor.from_pretrained(folder)
+    with torch.inference_mode():
+        for image, caption in zip(images, model.caption(images, ASKED), strict=True):
+            inputs = processor(images=[image], text=["<CAPTION>"], return_tensors="pt")
+            ids = torch.tensor([[2, *caption.ids]])[:, :-1]
+            out = net.eval()(**inputs, decoder_input_ids=ids, output_attentions=True)
+            weights = torch.stack(out.cross_attentions)[:, 0]
+            # Of what the encoder reads, the photo's tokens are between <image> and the prompt: the
+            # mean of all, and 3 x 3 of its cells.
+            places = (inputs.input_ids[0] == net.config.image_token_id).nonzero().flatten()
+            assert len(places) == 10 < weights.shape[-1]
+            same_attention(model, caption, weights[..., places[1:]])
+
+
+def test_pix2struct_s_second_look_is_the_library_s(made, loaded):
+    from transformers import AutoProcessor, Pix2StructForConditionalGeneration
+
+    folder, model, images = made("pix2struct"), loaded("pix2struct"), photos(4)
+    net = Pix2StructForConditionalGeneration.from_pretrained(folder, attn_implementation="eager")
+    processor = AutoProcessor.from_pretrained(folder)
+    grids = set()
+    with torch.inference_mode():
+        for image, caption in zip(images, model.caption(images, ASKED), strict=True):
+            inputs = processor(images=[image], return_tensors="pt", max_patches=20)
+            ids = torch.tensor([[0, *caption.ids]])[:, :-1]
+            out = net.eval()(**inputs, decoder_input_ids=ids, output_attentions=True)
+            weights = torch.stack(out.cross_attentions)[:, 0]
+            patches = int(inputs.attention_mask.sum())
+            same_attention(model, caption, weights[..., :patches])
+            grids.add(model.model.place(caption.photo).grid)
+    assert len(grids) > 2 and all(rows * columns <= 20 for rows, columns in grids)
+
+
 def same_attention(model: Captioner, caption, weights: torch.Tensor) -> None:
     """The second look gives these weights (L, H, T, N), and the words' maps are made of them."""
     assert caption.maps == "cross-attention"
     seen = model.model.see([caption.photo], caption.request)
     placement = model.model.placement(seen, 0)
     [look] = model.model.look(seen, [caption.ids])
-    assert torch.allclose(look, weights, atol=1e-6)
+    assert torch.allclose(look, weights, atol=1e-5)
     tokens = weights.mean(dim=(0, 1))
     tokens = (tokens / tokens.sum(-1, keepdim=True)).numpy()
     spans = model.model.tokenizer.words(caption.ids)
@@ -116,6 +163,19 @@ def test_the_peak_is_where_the_model_looked(calm, kind, size, cell):  # fmt: ski
     # the shorter side has 36 pixels.
     box = middle(size, 36, 32) if kind[-1] in CROP else (0.0, 0.0, 1.0, 1.0)
     check_peak(model, size, box, (4, 4), cell)
+
+
+@pytest.mark.parametrize("size", [(96, 64), (64, 96), (160, 50)])
+@pytest.mark.parametrize("place", [(0.1, 0.2), (0.4, 0.6), (0.95, 0.95)])
+@pytest.mark.parametrize("kind", ["florence2", "pix2struct"])
+def test_the_peak_is_in_the_cell_of_a_grid_that_follows_the_photo(calm, kind, size, place):
+    model = calm(kind)
+    rows, columns = 3, 3
+    if kind == "pix2struct":  # as many patches of 8 pixels in the photo's shape as 20 allow
+        scale = (20 * (8 / size[1]) * (8 / size[0])) ** 0.5
+        rows, columns = int(scale * size[1] / 8), int(scale * size[0] / 8)
+    cell = int(place[0] * rows), int(place[1] * columns)
+    check_peak(model, size, (0.0, 0.0, 1.0, 1.0), (rows, columns), cell)
 
 
 def middle(size: tuple[int, int], shorter: int, crop: int) -> tuple[float, float, float, float]:

@@ -42,7 +42,9 @@ def same(model: Captioner, net: Any, inputs: Any, images: list[Any], begin: int 
          **settings: Any) -> int:  # fmt: skip
     """Assert that ids, scores and log-probabilities are theirs; how many photos there were."""
     out = theirs(net, inputs, begin, **settings)
-    request = Request(min_length=0, max_length=12, length_penalty=1.0).with_(**settings)
+    request = Request(min_length=0, max_length=12, length_penalty=1.0, no_repeat=0).with_(
+        **settings
+    )
     seen = model.model.see([Photo(i, *i.size) for i in images], request)
     found = model.model.write(seen, model.search(request))
     each = 1 + request.alternatives
@@ -115,3 +117,30 @@ def test_encoder_decoders_write_what_the_library_writes(made, loaded, encoder, d
     model = loaded("encoder_decoder", encoder, decoder)
     count = sum(same(model, net, inputs, images, **s) for s in SETTINGS)
     assert len(PAIRS) * count >= 200
+
+
+def test_florence_writes_what_the_library_writes(made, loaded):
+    from transformers import AutoProcessor, Florence2ForConditionalGeneration
+
+    model = loaded("florence2")
+    net = Florence2ForConditionalGeneration.from_pretrained(made("florence2")).eval()
+    processor = AutoProcessor.from_pretrained(made("florence2"))
+    images = photos(50, 7)
+    for asked, task in ((None, "<CAPTION>"), ("detailed", "<MORE_DETAILED_CAPTION>")):
+        inputs = processor(images=images, text=[task] * 50, return_tensors="pt")
+        for settings in (GREEDY, {"beams": 3}, {"beams": 3, "no_repeat": 3, "min_length": 4}):
+            with_style = settings if asked is None else {**settings, "style": asked}
+            assert same(model, net, inputs, images, **with_style) == 50
+
+
+def test_pix2struct_writes_what_the_library_writes(made, loaded):
+    from transformers import AutoProcessor, Pix2StructForConditionalGeneration
+
+    model = loaded("pix2struct")
+    net = Pix2StructForConditionalGeneration.from_pretrained(made("pix2struct")).eval()
+    images = photos(50, 8)
+    inputs = AutoProcessor.from_pretrained(made("pix2struct"))(
+        images=images, return_tensors="pt", max_patches=20
+    )
+    for settings in (GREEDY, {"beams": 3}):
+        assert same(model, net, inputs, images, **settings) == 50
