@@ -1,7 +1,6 @@
 """The command `captioner`: caption, score, demo, info.
 
-Results go to stdout, everything else to stderr. Exit status: 0 when all went well, 2 when the
-command makes no sense; `captioner caption` has more.
+Results go to stdout, everything else to stderr; `exits.py` has the exit statuses.
 """
 
 import json
@@ -11,11 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from captioner.batch.command import CAPTION_HELP, caption
-from captioner.errors import CaptionerError, PhotoError, SettingError
+from captioner.batch.spec import JobSpec
+from captioner.exits import run
 from captioner.metrics.command import score
 from captioner.options import ModelOption, flags
 from captioner.page.command import demo
-from captioner.request import Request
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -93,14 +92,8 @@ def info(
 
 
 def main() -> None:
-    try:
-        app(prog_name="captioner")
-    except CaptionerError as error:
-        sentence = str(error)
-        if isinstance(error, SettingError):
-            sentence = error.with_names(flags(Request))
-        typer.echo(f"Error: {sentence}", err=True)
-        raise SystemExit(1 if isinstance(error, PhotoError) else 2) from None
+    """Run the command that the program was started with; raises SystemExit with its status."""
+    raise SystemExit(run(lambda: app(prog_name="captioner"), names=flags(JobSpec)))
 
 
 if __name__ == "__main__":

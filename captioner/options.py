@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import is_dataclass
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Annotated, Any
 
 import typer
 
-from .settings import Known, settings_of
+from .settings import Known, Setting, settings_of
 
-ModelOption = Annotated[
-    str | None, typer.Option("--model", "-m", help="A model folder; default: the model in the box.")
-]
-DeviceOption = Annotated[
-    str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: the best.")
-]
-DtypeOption = Annotated[
-    str | None, typer.Option(help="float32, bfloat16 or float16; default: what suits.")
-]
+MODEL = Setting(
+    "The folder of the model; without it, the model in the box is used.",
+    flag="--model -m", value="FOLDER",
+)  # fmt: skip
+DEVICE = Setting(
+    "Where the model computes: cpu, cuda, cuda:1 or mps; without it, on the best there is.",
+    value="NAME",
+)  # fmt: skip
+DTYPE = Setting(
+    "The numbers it computes with: float32, bfloat16 or float16; without it, what suits the "
+    "device.",
+    value="NAME",
+)  # fmt: skip
+
+
+def _typer(about: Setting, *flags: str, show_default: bool = False) -> Any:
+    if flags[0].startswith("-"):
+        return typer.Option(*flags, help=about.help, metavar=about.value, show_default=show_default)
+    return typer.Argument(help=about.help, show_default=show_default)
+
+
+ModelOption = Annotated[str | None, _typer(MODEL, "--model", "-m")]
+DeviceOption = Annotated[str | None, _typer(DEVICE, "--device")]
+DtypeOption = Annotated[str | None, _typer(DTYPE, "--dtype")]
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """The command with each parameter whose type is a dataclass of settings replaced by one option
-    for each of its settings; the dataclass is made of what was given.
+    for each of its settings; the dataclass is made of what was given. A field that is such a
+    dataclass itself is made in the same way.
 
         @with_settings
         def caption(paths: list[str], request: Request) -> None: ...
@@ -42,12 +59,8 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def called(**given: Any) -> None:
-        made = {}
-        for name, kind in kinds.items():
-            values = {known.name: given.pop(known.name) for known in options_of(kind)}
-            made[name] = kind(**{n: tuple(v) if isinstance(v, list) else v
-                                 for n, v in values.items() if v is not None})  # fmt: skip
-        command(**given, **made)
+        made = {name: _made(kind, given) for name, kind in kinds.items()}
+        command(**{name: given[name] for name in hints if name not in kinds}, **made)
 
     called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -55,26 +68,45 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def options_of(kind: type) -> list[Known]:
-    """The settings of a dataclass that are options on the command line."""
-    return [known for known in settings_of(kind).values() if known.flag]
+    """The settings of a dataclass that are options on the command line, and those of the
+    dataclasses that are its fields."""
+    settings, inner, found = settings_of(kind), _inner(kind), []
+    for field in fields(kind):
+        if field.name in inner:
+            found += options_of(inner[field.name])
+        elif field.name in settings and settings[field.name].flag:
+            found.append(settings[field.name])
+    return found
 
 
 def flags(kind: type) -> dict[str, str]:
-    """The option of each setting, by name: for `settings.renamed`."""
-    return {known.name: known.flag for known in options_of(kind)}
+    """The option of each setting, by name: for `SettingError.with_names`."""
+    return {known.name: known.flag.split()[0] for known in options_of(kind)}
+
+
+def _inner(kind: type) -> dict[str, type]:
+    """The fields of a dataclass that are dataclasses of settings."""
+    hints = typing.get_type_hints(kind)
+    return {f.name: hints[f.name] for f in fields(kind) if is_dataclass(hints[f.name])}
+
+
+def _made(kind: Any, given: Mapping[str, Any]) -> Any:
+    """The dataclass, of the options that were given."""
+    values = {name: _made(inner, given) for name, inner in _inner(kind).items()}
+    for name, known in settings_of(kind).items():
+        if known.flag and given[name] is not None:
+            values[name] = tuple(given[name]) if known.many else given[name]
+    return kind(**values)
 
 
 def _option(known: Known) -> inspect.Parameter:
     hint: Any = list[known.type] if known.many else known.type  # type: ignore[name-defined]
     if known.default is None or known.many:
         hint = hint | None
-    option = typer.Option(
-        *known.flag.split(), help=known.about.help, metavar=known.about.value,
-        show_default=known.default not in (None, "", (), False),
-    )  # fmt: skip
+    shown = known.default not in (None, "", (), False)
     return inspect.Parameter(
         known.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=None if known.many else known.default,
-        annotation=Annotated[hint, option],
+        annotation=Annotated[hint, _typer(known.about, *known.flag.split(), show_default=shown)],
     )

@@ -76,10 +76,21 @@ class Guard:
         self.check_each(path, what, ours)
 
     def check_each(
-        self, path: Path, what: str, ours: Ours | None = None, *, photo: Path | None = None
+        self,
+        path: Path,
+        what: str,
+        ours: Ours | None = None,
+        *,
+        photo: Path | None = None,
+        only: Ours | None = None,
     ) -> None:
         """The same for one of many outputs, such as those of single photos, which are not kept in
-        mind. photo: the file that the output is of."""
+        mind.
+
+        Args:
+            photo: the file that the output is of.
+            only: recognises what may be replaced at all, also with --overwrite.
+        """
         try:
             found = path.stat()
         except (OSError, ValueError):
@@ -93,6 +104,10 @@ class Guard:
             raise CaptionerError(_input(what, path))
         if not found.st_size or (ours is not None and ours(path)):
             return
+        if only is not None and not only(path):
+            raise CaptionerError(
+                f"{what} would replace {path}, which is a file of another kind: move it first."
+            )
         if not self.overwrite:
             raise CaptionerError(
                 f"{what} would replace {path}, which is there already and was not made by this "

@@ -28,8 +28,9 @@ class Setting:
 
     help: one sentence. least, most: what the page offers and the API accepts of a number; of a text
     or a word, `most` is the length. label: its name on the page, where it has a control there.
-    flag: its option on the command line, where that is not `--field-name`; "" for none. value: the
-    word that stands for its value in the command's help.
+    flag: its option on the command line, where that is not `--field-name`: the name that sentences
+    use first ("--model -m"), a word without dashes for what is given without an option, "" for
+    neither. value: the word that stands for its value in the command's help.
     """
 
     help: str
@@ -58,9 +59,10 @@ class Known:
         return own if self.about.flag is None else self.about.flag
 
 
-def setting(default: Any, help: str, **about: Any) -> Any:
-    """A dataclass field with its `Setting`."""
-    return dataclasses.field(default=default, metadata={"setting": Setting(help, **about)})
+def setting(default: Any, help: str | Setting, **about: Any) -> Any:
+    """A dataclass field with its `Setting`, which several fields may share."""
+    made = help if isinstance(help, Setting) else Setting(help, **about)
+    return dataclasses.field(default=default, metadata={"setting": made})
 
 
 @functools.cache

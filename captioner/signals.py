@@ -7,10 +7,10 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def stopping(told: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+def stopping(announce: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     """Gives a function that says whether a stop has been asked for.
 
-    The first signal calls `told`; a second one interrupts (KeyboardInterrupt). Outside the main
+    The first signal calls `announce`; a second one interrupts (KeyboardInterrupt). Outside the main
     thread, where Python takes no signals, nothing is ever asked for.
     """
     asked = False
@@ -20,7 +20,7 @@ def stopping(told: Callable[[], None]) -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        told()
+        announce()
 
     kept = {}
     with contextlib.suppress(ValueError):  # not in the main thread

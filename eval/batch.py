@@ -32,8 +32,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from captioner.batch.engine import EngineConfig
 from captioner.batch.items import chunks
-from captioner.batch.job import Task
 from captioner.batch.local_engine import LocalEngine
 from captioner.batch.sources import find_items
 from captioner.captioner import Captioner
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--photos", type=int, help="default: 1,000, 300 for kills, 100,000")
     parser.add_argument("--images", type=Path, help="photos to make others of")
     parser.add_argument("--keep", type=Path, help="make the photos here, and use them again")
-    parser.add_argument("--batch-size", type=int, default=Task.batch_size)
+    parser.add_argument("--batch-size", type=int, default=EngineConfig.batch_size)
     parser.add_argument("--rounds", type=int, default=2, help="turns that each way takes")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
@@ -82,13 +82,13 @@ def _speed(options: argparse.Namespace, folder: Path) -> int:
     files = make_large(options.keep or folder, photos, options.images)
     for file in files:
         file.read_bytes()  # into the page cache
-    task = Task(
+    config = EngineConfig(
         batch_size=options.batch_size, steady=True, request=Request(beams=3, heatmaps=False),
         device=options.device, dtype=options.dtype,
     )  # fmt: skip
     plain, ours = _Clock(), _Clock()
     captions: dict[str, list[str]] = {"plain": [], "ours": []}
-    with LocalEngine(task) as engine:
+    with LocalEngine(config) as engine:
         clock = _Timed(engine.model)
         _plain(engine, files[:PLAIN_BATCH])  # warm up
         turn = -(-len(files) // options.rounds)
@@ -98,13 +98,13 @@ def _speed(options: argparse.Namespace, folder: Path) -> int:
                 captions["plain"] += _plain(engine, part)
             with ours.of(clock):
                 captions["ours"] += _ours(engine, part)
-        from captioner.batch.run import lanes_for
+        from captioner.batch.run import concurrency_for
 
-        lanes = lanes_for(engine.model.device, engine.cores)
+        batches = concurrency_for(engine.model.device, engine.cores)
         name, dtype = engine.model.name, engine.settings["dtype"]
     # Decoding with a core to itself: one process that decodes, and the model on one core.
     alone = _Clock()
-    with LocalEngine(task, cores=1) as engine:
+    with LocalEngine(config, cores=1) as engine:
         clock = _Timed(engine.model)
         _ours(engine, files[: options.batch_size])
         with alone.of(clock):
@@ -116,7 +116,7 @@ def _speed(options: argparse.Namespace, folder: Path) -> int:
     print(f"{'':<40}{'photos/s':>10}{'model at work':>16}{'waits':>8}")
     for label, rate, busy in (
         (f"plain loop, batch {PLAIN_BATCH}", rate_plain, plain.busy / plain.seconds),
-        (f"captioner, batch {options.batch_size}", rate_ours, ours.busy / ours.seconds / lanes),
+        (f"captioner, batch {options.batch_size}", rate_ours, ours.busy / ours.seconds / batches),
         ("captioner, a core each to decode and model", min(len(files), 200) / alone.seconds,
          alone.busy / alone.seconds),
     ):  # fmt: skip
@@ -191,14 +191,14 @@ def _plain(engine: LocalEngine, files: list[Path]) -> list[str]:
             image = Image.open(file).convert("RGB")
             squares.append(np.asarray(image.resize((model.size, model.size), Image.BICUBIC)))  # type: ignore[attr-defined]
             photos.append(Photo(Image.new("RGB", (1, 1)), image.width, image.height))
-        found = model.caption_pixels(np.stack(squares), photos, engine.task.request)
+        found = model.caption_pixels(np.stack(squares), photos, engine.config.request)
         captions += [caption.text for caption in found]
     return captions
 
 
 def _ours(engine: LocalEngine, files: list[Path]) -> list[str]:
     found = {}
-    for batch in engine.run(chunks(find_items(files), engine.task.batch_size)):
+    for batch in engine.run(chunks(find_items(files), engine.config.batch_size)):
         for one in batch:
             found[one.item.name] = one.record["caption"] if one.record else str(one.error)
     return [found[str(file)] for file in files]

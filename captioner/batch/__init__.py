@@ -8,15 +8,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .engine import Outcome
     from .items import Item
-    from .run import Done, caption_items
+    from .run import caption_items
     from .sources import find_items
 
-__all__ = ["Done", "Item", "caption_items", "find_items"]
-_HOMES = {"Item": ".items", "find_items": ".sources"}
+__all__ = ["Item", "Outcome", "caption_items", "find_items"]
+_HOMES = {
+    "Item": ".items",
+    "Outcome": ".engine",
+    "caption_items": ".run",
+    "find_items": ".sources",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module(_HOMES.get(name, ".run"), __name__), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

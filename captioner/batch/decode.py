@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from captioner.outputs import is_text
 from captioner.photos import Limits, Photo, load_photo, to_square
 
 from .fetch import TOTAL
@@ -35,13 +37,23 @@ class Captioned:
     def __call__(self, item: Item) -> bool:
         path = sidecar(item, self.folder) if self.texts else None
         with contextlib.suppress(OSError):
-            if path and path.stat().st_size:
+            # A photo may be named photo.txt: it is no caption, of itself or of another.
+            if path and path.stat().st_size and is_text(path):
                 return True
         if not self.inside or item.file is None:
             return False
         from .metadata import has_description
 
         return has_description(item.file)
+
+
+class Decoded(NamedTuple):
+    """What the model and the heatmaps need of a photo."""
+
+    pixels: np.ndarray | None
+    """(S, S, 3) uint8, the square that the model sees; None of a model that sees the photo."""
+    photo: Photo
+    """Its image is 1x1 where nothing looks at it: there is a square, and no heatmaps are drawn."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +73,18 @@ class Decoder:
     skip: Captioned | None = None
     square: bool = True
 
-    def __call__(self, item: Item) -> tuple[np.ndarray | None, Photo] | None:
-        """pixels (S, S, 3) uint8, and the photo, whose image is 1x1 without `drawn`; without
-        `square` the photo alone; None when it is left out. Raises PhotoError."""
+    def __call__(self, item: Item) -> Decoded | None:
+        """The photo of an item, or None when it is left out. Raises PhotoError."""
         if self.skip and self.skip(item):
             return None
         side = max(self.size, self.drawn or 0)
         photo = load_photo(open_item(item, self.limits), min_side=side, limits=self.limits)
         if not self.square:
-            return None, photo
+            return Decoded(None, photo)
         pixels = to_square(photo, self.size)
         if self.drawn is None:
             photo = Photo(Image.new("RGB", (1, 1)), photo.width, photo.height, photo.name)
-        return pixels, photo
+        return Decoded(pixels, photo)
 
     def limit(self, item: Item) -> float:
         """Seconds that this item may take."""

@@ -1,131 +1,70 @@
 """A job from end to end: what is missing is captioned, written, and noted as done.
 
-`command.py` sets a job up from a command line. An engine (`local_engine.py`, `ray_engine.py`) turns
-batches of items into `Result`s; here batches are planned, and results written.
+`spec.py` says what is asked for, an engine (`engine.py`) turns batches of items into outcomes; here
+batches are planned, and outcomes written.
 """
 
 from __future__ import annotations
 
-import io
+import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
 
 from captioner.errors import CaptionerError
-from captioner.files import replace
-from captioner.request import Request
+from captioner.outputs import Guard
 from captioner.texts import to_line
 
-from .decode import Captioned
+from .engine import Outcome, Start, Stop
 from .items import Item, chunks
-from .journal import Journal
+from .journal import Journal, lock
 from .metadata import Described, WriteMetadata
 from .pool import Worker
 from .progress import Progress, Tally
-from .records import failure, record
+from .records import Failure, Record, failure
 from .sources import Ignored
-from .writers import Sidecars
-
-if TYPE_CHECKING:
-    from captioner.captioner import Captioner
-
-    from .run import Done
-
-
-@dataclass(frozen=True)
-class Task:
-    """How photos are to be captioned: all that an engine needs to know. It pickles.
-
-    seconds: for decoding a photo. skip: which photos to leave out. sheets: make contact sheets.
-    ordered: give batches in the order of the input. steady: the threads do not depend on how many
-    photos there are, since that can change the last digits. request: how they are captioned.
-    """
-
-    batch_size: int = 16
-    seconds: float = 10.0
-    skip: Captioned | None = None
-    sheets: bool = False
-    ordered: bool = False
-    steady: bool = False
-    request: Request = field(default_factory=Request)
-    model: str | None = None
-    device: str | None = None
-    dtype: str | None = None
-
-
-class Engine(Protocol):
-    """A model at work, here or elsewhere."""
-
-    settings: dict[str, Any]
-    """What the captions depend on, for the journal."""
-
-    def run(
-        self, batches: Iterable[list[Item]], stop: Callable[[], bool]
-    ) -> Iterator[list[Result]]:
-        """The results of batches; once `stop()` is true no more are begun."""
-        ...
+from .spec import JobSpec
+from .writers import Sheets, Sidecars
 
 
 def run_job(
-    find: Callable[[Ignored], Iterator[Item]],
-    task: Task,
-    outputs: Outputs,
-    start: Callable[[Task, list[Item]], AbstractContextManager[Engine]],
-    tally: Tally,
-    progress: Progress,
-    *,
-    stop: Callable[[], bool] = lambda: False,
-    count: bool = True,
+    spec: JobSpec, guard: Guard, start: Start, tally: Tally, progress: Progress, stop: Stop
 ) -> None:
     """Do what is missing of a job. Once `stop()` is true, finish what the model has, and return.
 
     Args:
-        find: gives the items, from the beginning each time it is called.
-        start: starts an engine for a task, given its first batch. It is not called when there is
-            nothing to do.
-        count: find out how many items there are while the first are being captioned.
+        guard: `spec.check()`. start: it is not called when there is nothing to do.
 
-    Raises CaptionerError: the model cannot be loaded, a setting makes no sense, or results cannot
-    be written.
+    Raises CaptionerError: the model cannot be loaded, a setting makes no sense, another run is at
+    work on the same files, or results cannot be written.
     """
-    items = find(tally.ignored)
-    if outputs.sheets:
-        items = outputs.sheets.named(items)
-    batches = plan(items, task.batch_size, outputs.journal, tally)
-    first = next(batches, None)
-    if first is None:
-        return
-    with start(task, first) as engine:
-        if outputs.journal:
-            for change in outputs.journal.begin(engine.settings):
+    with contextlib.ExitStack() as ending:
+        folders = [p for p in map(Path, spec.named) if spec.in_place and p.is_dir()]
+        for folder in folders:
+            ending.callback(os.close, lock(folder, f"captioning {folder}"))
+        writer = _writer(spec, guard)
+        ending.callback(writer.close)
+        ending.callback(progress.close)
+        if spec.records:
+            writer.journal = Journal(
+                spec.records, overwrite=spec.overwrite, retry_failed=spec.retry_failed
+            )
+        items = spec.find(tally.ignored)
+        if writer.sheets:
+            items = writer.sheets.named(items)
+        batches = plan(items, spec.batch_size, writer.journal, tally)
+        first = next(batches, None)
+        if first is None:
+            return
+        engine = ending.enter_context(start(spec.config, first))
+        if writer.journal:
+            for change in writer.journal.begin(engine.settings):
                 progress.say(f"Note: for the photos done before, {change}.")
-        progress.begin((lambda: sum(1 for _ in find(Ignored()))) if count else None)
-        for results in engine.run(itertools.chain([first], batches), stop):
-            outputs.write(results, tally, progress)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one item, as it is written: its record, or the sentence that says why there
-    is none; neither when it was left out. sheet: its contact sheet as PNG, where one is wanted."""
-
-    item: Item
-    record: dict[str, Any] | None = None
-    error: str | None = None
-    sheet: bytes | None = None
-
-
-def result(done: Done, model: Captioner, *, sheet: bool) -> Result:
-    """The result of a captioned item."""
-    if done.caption is None:
-        return Result(done.item, error=str(done.error) if done.error else None)
-    png = io.BytesIO()
-    if sheet:
-        done.caption.contact_sheet().save(png, "PNG")
-    return Result(done.item, record(done.item, done.caption, model), sheet=png.getvalue() or None)
+        progress.begin((lambda: sum(1 for _ in spec.find(Ignored()))) if spec.countable else None)
+        for outcomes in engine.run(itertools.chain([first], batches), stop):
+            writer.write(outcomes, tally, progress)
 
 
 def plan(
@@ -162,9 +101,19 @@ def plan(
         yield mixed
 
 
+def _writer(spec: JobSpec, guard: Guard) -> JobWriter:
+    return JobWriter(
+        sidecars=Sidecars(spec.text_folder, guard) if spec.kind == "txt" else None,
+        metadata=WriteMetadata(spec.alt_text, spec.overwrite) if spec.write_metadata else None,
+        sheets=Sheets(spec.heatmaps, guard) if spec.heatmaps else None,
+        printed=spec.printed,
+    )
+
+
 @dataclass
-class Outputs:
-    """Where results go. The journal comes last: what it holds has been written everywhere."""
+class JobWriter:
+    """Writes outcomes wherever they go. The journal comes last: what it holds has been written
+    everywhere."""
 
     journal: Journal | None = None
     sidecars: Sidecars | None = None
@@ -172,12 +121,13 @@ class Outputs:
     sheets: Sheets | None = None
     printed: str | None = None
     """"text" or "json", on stdout."""
-    _writer: Worker | None = field(default=None, init=False)
+    _worker: Worker | None = field(default=None, init=False)
 
-    def write(self, results: Iterable[Result], tally: Tally, progress: Progress) -> None:
-        """Write a batch, and count and tell what became of it."""
-        records, errors = [], []
-        for one in results:
+    def write(self, outcomes: Iterable[Outcome], tally: Tally, progress: Progress) -> None:
+        """Write a batch, and count and show what became of it."""
+        records: list[Record] = []
+        errors: list[Failure] = []
+        for one in outcomes:
             if self.journal and one.item.name in self.journal.done:
                 continue
             error = one.error
@@ -198,16 +148,16 @@ class Outputs:
         tally.failed += len(errors)
         progress.update()
 
-    def _write_one(self, one: Result, content: dict[str, Any]) -> None:
-        caption = content["caption"]
-        if self.sheets and one.sheet:
-            self.sheets.write(one.item, one.sheet)
+    def _write_one(self, one: Outcome, record: Record) -> None:
+        caption = record["caption"]
+        if self.sheets and one.picture:
+            self.sheets.write(one.item, one.picture)
         if self.sidecars:
             self.sidecars.write(one.item, caption)
         if self.metadata:
             self._write_inside(self.metadata, one.item, caption)
         if self.printed == "json":
-            print(to_line(content), flush=True)
+            print(to_line(record), flush=True)
         elif self.printed:
             print(f"{_on_one_line(one.item.name)}\t{caption}", flush=True)
 
@@ -216,14 +166,14 @@ class Outputs:
             raise CaptionerError(
                 f"The caption was not written into {item.name}: it is no file of its own."
             )
-        self._writer = self._writer or Worker(True)
-        outcome = self._writer.ask(write, Described(item.name, item.file, caption), 60.0)
-        if isinstance(outcome, Exception):
-            raise outcome
+        self._worker = self._worker or Worker(True)
+        problem = self._worker.ask(write, Described(item.name, item.file, caption), 60.0)
+        if problem is not None:
+            raise problem
 
     def close(self) -> None:
-        if self._writer:
-            self._writer.stop()
+        if self._worker:
+            self._worker.stop()
         if self.journal:
             self.journal.close()
 
@@ -233,35 +183,3 @@ def _on_one_line(name: str) -> str:
     for sign, shown in (("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
         name = name.replace(sign, shown)
     return name
-
-
-class Sheets:
-    """Contact sheets in one folder, each with the name of its photo; where two photos share it, the
-    second has a number, too."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self._names: dict[str, str] = {}
-        self._taken: set[str] = set()
-
-    def named(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items as they are; their sheets are named in this order, whenever they are made."""
-        for item in items:
-            stem = Path(item.name).stem
-            name, n = f"{stem}.png", 2
-            while name.lower() in self._taken:
-                name, n = f"{stem}-{n}.png", n + 1
-            self._taken.add(name.lower())
-            self._names[item.name] = name
-            yield item
-
-    def write(self, item: Item, png: bytes) -> None:
-        """Raises CaptionerError when the sheet cannot be written."""
-        path = self.folder / self._names.pop(item.name)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            replace(path, png)
-        except OSError as error:
-            raise CaptionerError(
-                f"The contact sheet {path} cannot be written: {error.strerror}."
-            ) from error

@@ -22,14 +22,19 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from captioner.errors import CaptionerError, DataError
 from captioner.files import replace
 from captioner.texts import to_line
 
+from .records import Failure, Record
+
 FLUSHED_EVERY = 5.0
 """Seconds between flushes to the disk."""
+
+Line = dict[str, Any]
+"""A line that was read: at least its `file` is there."""
 
 
 class Journal:
@@ -48,7 +53,7 @@ class Journal:
             DataError: the file is there but holds something else.
         """
         self.records = records
-        self.errors = records.with_suffix(".errors.jsonl")
+        self.errors = self.errors_file(records)
         self.overwrite = overwrite
         self.last: str | None = None
         self.done: set[str] = set()
@@ -56,17 +61,25 @@ class Journal:
         self._files: list[int] = []
         with _writing(records):
             records.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = lock(records.with_suffix(".run.json"), f"writing {records}")
+            self._lock = lock(self.run_file(records), f"writing {records}")
             if overwrite:
                 return
-            for line in _mended(records):
-                self.last = line["file"]
+            for line in _mended(records, "caption"):
+                self.last = str(line["file"])
                 self.done.add(self.last)
             failed = self._tidy_errors()
             if not retry_failed:
                 self.failed.update(failed)
 
-    def begin(self, settings: Mapping[str, Any]) -> list[str]:
+    @staticmethod
+    def errors_file(records: Path) -> Path:
+        return records.with_suffix(".errors.jsonl")
+
+    @staticmethod
+    def run_file(records: Path) -> Path:
+        return records.with_suffix(".run.json")
+
+    def begin(self, settings: Mapping[str, object]) -> list[str]:
         """Make ready for writing, and note the model and settings; with `overwrite` what is there
         is dropped now. Returns what has changed since the last run, in words."""
         with _writing(self.records):
@@ -82,13 +95,13 @@ class Journal:
         self._flushed = time.monotonic()
         return changes
 
-    def write(
-        self, records: Iterable[Mapping[str, Any]], errors: Iterable[Mapping[str, Any]]
-    ) -> None:
+    def write(self, records: Iterable[Record], errors: Iterable[Failure]) -> None:
         """Append what became of a batch; when this returns, the death of the process cannot undo
         it. Raises CaptionerError when it cannot be written."""
-        for file, lines in zip(self._files, (records, errors), strict=True):
-            data = b"".join(to_line(line).encode() + b"\n" for line in lines)
+        for file, lines in zip(
+            self._files, (map(to_line, records), map(to_line, errors)), strict=True
+        ):
+            data = "".join(f"{line}\n" for line in lines).encode()
             with _writing(self.records):
                 while data:
                     data = data[os.write(file, data) :]
@@ -111,12 +124,13 @@ class Journal:
                 os.fsync(file)
         self._flushed = time.monotonic()
 
-    def _tidy_errors(self) -> dict[str, dict[str, Any]]:
-        """The failures that still stand; the file is rewritten to hold just those, once each."""
+    def _tidy_errors(self) -> set[str]:
+        """The photos whose failures still stand; the file is rewritten to hold just those, once
+        each."""
         if not self.errors.exists():
-            return {}
-        every = list(_mended(self.errors))
-        standing = {line["file"]: line for line in every}
+            return set()
+        every = list(_mended(self.errors, "error"))
+        standing = {str(line["file"]): cast(Failure, line) for line in every}
         for line in read_records(self.records):
             standing.pop(line["file"], None)
         if not standing:
@@ -124,7 +138,7 @@ class Journal:
         elif len(standing) < len(every):
             text = "".join(to_line(line) + "\n" for line in standing.values())
             replace(self.errors, text.encode())
-        return standing
+        return set(standing)
 
 
 @contextlib.contextmanager
@@ -138,11 +152,29 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def read_records(path: Path) -> Iterator[dict[str, Any]]:
+def read_records(path: Path) -> Iterator[Record]:
     """All records of a job, as they were written; none where there is no file."""
     if path.exists():
-        for _, content in _lines(path):
-            yield content
+        for _, content in _lines(path, "caption"):
+            yield cast(Record, content)
+
+
+def is_journal(path: Path) -> bool:
+    """Whether a file begins as records and errors do, were it cut at any byte; `Journal` looks at
+    all of its lines."""
+    start = b'{"file": "'
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        head = stream.read(len(start))
+        return start.startswith(head)
+    return False
+
+
+def is_run_file(path: Path) -> bool:
+    """Whether a file holds the settings of a run, or nothing yet."""
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        data = stream.read(1 << 20)
+        return not data.strip(b"\0") or "captioner" in _settings(data)
+    return False
 
 
 def lock(path: Path, what: str) -> int:
@@ -167,19 +199,20 @@ def lock(path: Path, what: str) -> int:
 # Lines --------------------------------------------------------------------------------------------
 
 
-def _mended(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file of records; a torn last one is mended first. None where there is no file.
+def _mended(path: Path, key: str) -> Iterator[Line]:
+    """The lines of a file whose lines all have `key`; a torn last one is mended first. None where
+    there is no file.
 
     Raises DataError for a file of something else.
     """
     if not path.exists():
         return
     size = 0  # of the whole lines
-    for whole, content in _lines(path):
+    for whole, content in _lines(path, key):
         size += whole
         yield content
     if size < path.stat().st_size:
-        _mend(path, size)
+        _mend(path, size, key)
         rest = path.stat().st_size
         if rest > size:  # the torn line was a whole record
             with path.open("rb") as stream:
@@ -187,12 +220,12 @@ def _mended(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(stream.read())
 
 
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(bytes, record) of every whole line."""
+def _lines(path: Path, key: str) -> Iterator[tuple[int, Line]]:
+    """(bytes, content) of every whole line."""
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if line.endswith(b"\n"):
-                content = _record(line)
+                content = _content(line, key)
                 if content is None:
                     raise DataError(
                         f"{path}, line {number} is not a record of captioner; if it is another "
@@ -201,47 +234,51 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield len(line), content
 
 
-def _mend(path: Path, size: int) -> None:
+def _mend(path: Path, size: int, key: str) -> None:
     with path.open("r+b") as stream:
         stream.seek(size)
         tail = stream.read()
-        if _record(tail) is None:
+        if _content(tail, key) is None:
             stream.truncate(size)
         else:
             stream.write(b"\n")
         os.fsync(stream.fileno())
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def _content(line: bytes, key: str) -> Line | None:
     try:
         content = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if isinstance(content, dict) and isinstance(content.get("file"), str):
-        return content if {"caption", "error"} & content.keys() else None
+    if isinstance(content, dict) and isinstance(content.get("file"), str) and key in content:
+        return content
     return None
 
 
 # Settings -----------------------------------------------------------------------------------------
 
 
-def _read_settings(file: int) -> dict[str, Any]:
+def _read_settings(file: int) -> dict[str, object]:
     os.lseek(file, 0, os.SEEK_SET)
+    return _settings(os.read(file, 1 << 20))
+
+
+def _settings(data: bytes) -> dict[str, object]:
     try:
-        content = json.loads(os.read(file, 1 << 20))
+        content = json.loads(data)
     except (ValueError, RecursionError):
         return {}  # not there yet, or torn by a power cut: nothing depends on it
     return content if isinstance(content, dict) else {}
 
 
-def _write_settings(file: int, settings: Mapping[str, Any]) -> None:
+def _write_settings(file: int, settings: Mapping[str, object]) -> None:
     data = json.dumps(settings, indent=2, sort_keys=True).encode() + b"\n"
     os.ftruncate(file, 0)
     os.lseek(file, 0, os.SEEK_SET)
     os.write(file, data)
 
 
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _changes(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """What differs between the settings of two runs, in words."""
     return [
         f"{name} was {before[name]!r} and is {now.get(name)!r}"

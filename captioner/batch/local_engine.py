@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import io
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from captioner import __version__, machine
 from captioner.errors import CaptionerError
+from captioner.outputs import sheet_mark
 
 from .decode import Decoder
+from .engine import EngineConfig, Outcome, Stop
 from .items import Item
-from .job import Result, Task, result
 from .pool import Pool
 
 if TYPE_CHECKING:
-    from captioner.captioner import Captioner
+    from captioner.captioner import Caption, Captioner
     from captioner.generation import Search
 
 FETCHERS = 8
@@ -24,9 +26,11 @@ FETCHERS = 8
 
 
 class LocalEngine:
-    """The model of a task, and the processes that decode for it."""
+    """A model, and the processes that decode for it."""
 
-    def __init__(self, task: Task, first: list[Item] | None = None, *, cores: int | None = None):
+    def __init__(
+        self, config: EngineConfig, first: list[Item] | None = None, *, cores: int | None = None
+    ):
         """
         Args:
             first: the first batch, where it is known: a single photo needs a single process.
@@ -35,7 +39,7 @@ class LocalEngine:
         Raises:
             CaptionerError: the model cannot be loaded, or a setting makes no sense.
         """
-        self.task = task
+        self.config = config
         self.cores = cores or machine.cores()
         fetched = any(item.url for item in first or ())
         workers = max(self.cores, FETCHERS if fetched else 0)
@@ -43,20 +47,20 @@ class LocalEngine:
         try:
             from captioner.captioner import DRAWN_SIDE, load
 
-            self.model = load(task.model, device=task.device, dtype=task.dtype)
-            self.search = self.model.search(task.request)
+            self.model = load(config.model, device=config.device, dtype=config.dtype)
+            self.search = self.model.search(config.request)
         except BaseException:
             self.pool.close()
             raise
-        self.settings = settings(task, self.model, self.search)
+        self.settings = settings(config, self.model, self.search)
         self.decoder = Decoder(
             self.model.size,
-            DRAWN_SIDE if task.sheets else None,
-            seconds=task.seconds,
-            skip=task.skip,
+            DRAWN_SIDE if config.request.heatmaps else None,
+            seconds=config.seconds,
+            skip=config.skip,
             square=self.model.model.square,
         )
-        self.alone = not task.steady and first is not None and len(first) < task.batch_size
+        self.alone = not config.steady and first is not None and len(first) < config.batch_size
 
     def __enter__(self) -> LocalEngine:
         return self
@@ -65,33 +69,33 @@ class LocalEngine:
         self.pool.close()
 
     def run(
-        self, batches: Iterable[list[Item]], stop: Callable[[], bool] = lambda: False
-    ) -> Iterator[list[Result]]:
-        """The results of batches, as they are done or in order."""
-        from .run import caption_batches, lanes_for
+        self, batches: Iterable[list[Item]], stop: Stop = lambda: False
+    ) -> Iterator[list[Outcome]]:
+        """The outcomes of batches, as they are done or in order."""
+        from .run import caption_batches, concurrency_for
 
-        lanes = 1 if self.alone else lanes_for(self.model.device, self.cores)
+        concurrency = 1 if self.alone else concurrency_for(self.model.device, self.cores)
         try:
-            for batch in caption_batches(
-                self.model, batches, self.task.request, self.decoder, self.pool,
-                lanes=lanes, threads=None if self.alone else self.cores // lanes,
-                ordered=self.task.ordered, stop=stop,
-            ):  # fmt: skip
-                yield [result(done, self.model, sheet=self.task.sheets) for done in batch]
+            yield from caption_batches(
+                self.model, batches, self.config.request, self.decoder, self.pool,
+                concurrency=concurrency, threads=None if self.alone else self.cores // concurrency,
+                ordered=self.config.ordered, stop=stop,
+                draw=_contact_sheet if self.config.request.heatmaps else None,
+            )  # fmt: skip
         except RuntimeError as error:
             if "out of memory" in str(error):
                 raise CaptionerError(
-                    f"{self.model.device} has not enough memory for {self.task.batch_size} photos "
-                    "at once: give a smaller --batch-size. What has been written is safe."
+                    f"{self.model.device} has not enough memory for {self.config.batch_size} "
+                    "photos at once: give a smaller --batch-size. What has been written is safe."
                 ) from error
             raise
 
 
-def settings(task: Task, model: Captioner, search: Search) -> dict[str, Any]:
+def settings(config: EngineConfig, model: Captioner, search: Search) -> dict[str, object]:
     """What captions depend on, for the journal."""
     from captioner.captioner import BUILTIN
 
-    weights = Path(task.model or BUILTIN) / "model.safetensors"
+    weights = Path(config.model or BUILTIN) / "model.safetensors"
     digest = ""
     if weights.is_file():
         with weights.open("rb") as stream:
@@ -102,6 +106,15 @@ def settings(task: Task, model: Captioner, search: Search) -> dict[str, Any]:
         "weights_sha256": digest,
         "dtype": str(model.dtype).removeprefix("torch."),
         **search.to_dict(),
-        "prefix": task.request.prefix,
-        "without": list(task.request.without),
+        "prefix": config.request.prefix,
+        "without": list(config.request.without),
+        "prompt": config.request.prompt,
+        "style": config.request.style,
     }
+
+
+def _contact_sheet(caption: Caption) -> bytes:
+    """A contact sheet as a PNG that says whose it is."""
+    png = io.BytesIO()
+    caption.contact_sheet().save(png, "PNG", pnginfo=sheet_mark())
+    return png.getvalue()

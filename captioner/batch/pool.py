@@ -1,8 +1,8 @@
 """Work on untrusted bytes in processes beside this one, which may hang or die without harm.
 
     with Pool(2) as pool:
-        for place, outcome in pool.map(function, items, window=64, limit=lambda item: 10.0):
-            ...                 # outcome: what function(items[place]) gave, or a PhotoError
+        for place, answer in pool.map(function, items, window=64, limit=lambda item: 10.0):
+            ...                 # answer: what function(items[place]) gave, or a PhotoError
 
 The processes are our own children over a pair of sockets, not `multiprocessing`'s: those would
 import the caller's main program again, and stay behind when it is killed.
@@ -19,13 +19,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import Pipe
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from captioner.errors import CaptionerError, PhotoError
 
 from . import worker
 
-T = TypeVar("T")
+
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+T = TypeVar("T", bound=Named)
+R = TypeVar("R")
 START = 120.0
 """Seconds that a process may take to start; a busy machine needs some."""
 _END = object()
@@ -53,20 +60,20 @@ class Pool:
 
     def map(
         self,
-        function: Callable[[T], Any],
+        function: Callable[[T], R],
         items: Iterable[T],
         *,
         window: int,
         limit: Callable[[T], float],
         stop: Callable[[], bool] = lambda: False,
-    ) -> Iterator[tuple[int, Any]]:
-        """(place in `items`, outcome) as they are done. The outcome is the function's result, or a
+    ) -> Iterator[tuple[int, R | PhotoError]]:
+        """(place in `items`, answer) as they are done. The answer is the function's result, or a
         PhotoError: the one that it raised, or that it took longer than `limit(item)` seconds, or
         that the process died of it.
 
-        `function` must be one that pickles, and items have a `name`. At most `window` items are
-        under way or waiting to be taken. Once `stop()` is true no more are given out, and the
-        iterator ends. What iterating over `items` raises is raised here.
+        `function` must be one that pickles. At most `window` items are under way or waiting to be
+        taken. Once `stop()` is true no more are given out, and the iterator ends. What iterating
+        over `items` raises is raised here.
         """
         source, lock, ended = enumerate(items), threading.Lock(), threading.Event()
         room = threading.Semaphore(window)
@@ -135,7 +142,8 @@ class Worker:
         )
         other.close()
 
-    def ask(self, function: Callable[[Any], Any], item: Any, seconds: float) -> Any:
+    def ask(self, function: Callable[[T], R], item: T, seconds: float) -> R | PhotoError:
+        """What the function gives for the item, or a PhotoError, as `Pool.map` says."""
         try:
             if not self.ready and not (self.pipe.poll(START) and self.pipe.recv() == "ready"):
                 raise EOFError
@@ -147,7 +155,7 @@ class Worker:
         try:
             self.pipe.send((function, item, seconds))
             if self.pipe.poll(seconds):
-                return self.pipe.recv()
+                return cast(R | PhotoError, self.pipe.recv())
             problem = f"took longer than {seconds:g} s to decode and was given up"
         except (EOFError, OSError):
             problem = "was not decoded: the run was stopped" if self.stopped else self._death()

@@ -12,12 +12,14 @@ from typing import Any
 
 import typer
 
+from captioner.exits import Exit
+
 from .sources import Ignored
 
 LINE_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
-TOLD = 20
-"""Failures that are told one by one when they are in a file, too."""
+SHOWN = 20
+"""Failures that are shown one by one when they are in a file, too."""
 
 
 @dataclass
@@ -44,12 +46,12 @@ class Tally:
         """Photos a second, of those that were worked on."""
         return (self.captioned + self.failed) / max(time.monotonic() - self.began, 1e-3)
 
-    def status(self) -> int:
-        """The exit status: 0 none failed, 1 some, 3 all; photos of earlier runs count, too."""
-        failed = self.failed + self.failed_before
-        if not failed:
-            return 0
-        return 1 if self.captioned + self.before + self.left_out else 3
+    def status(self) -> Exit:
+        """The exit status; photos of earlier runs count, too."""
+        if not self.failed + self.failed_before:
+            return Exit.DONE
+        some = self.captioned + self.before + self.left_out
+        return Exit.SOME_PHOTOS if some else Exit.ALL_PHOTOS
 
     def summary(self, errors: str = "") -> str:
         parts = [f"{self.captioned:,} captioned"]
@@ -80,7 +82,7 @@ class Progress:
         self.tally = tally
         self.quiet = quiet
         self.total: int | None = None
-        self._told = 0
+        self._shown = 0
         self._last = time.monotonic()
         self._bar: Any = None
         self._wants_bar = bar and not quiet
@@ -123,12 +125,12 @@ class Progress:
         return line
 
     def failed(self, sentence: str, file: str = "") -> None:
-        """Tell of a failure; where `file` lists them all, the first ones only."""
+        """Show a failure; where `file` lists them all, the first ones only."""
         if self.quiet and file:
             return
-        self._told += 1
-        if file and self._told > TOLD:
-            if self._told == TOLD + 1:
+        self._shown += 1
+        if file and self._shown > SHOWN:
+            if self._shown == SHOWN + 1:
                 self.say(f"Further errors are in {file} only.")
             return
         self.say(f"Error: {sentence}")

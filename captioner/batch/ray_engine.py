@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
 from captioner.errors import CaptionerError
 
+from .engine import EngineConfig, Outcome, Stop
 from .items import Item
-from .job import Result, Task
 from .local_engine import LocalEngine
 
 BLOCK = 4
@@ -27,14 +27,14 @@ BLOCK = 4
 class RayEngine:
     """Models in a cluster, one for each GPU, or for each 4 cores where there is none."""
 
-    def __init__(self, task: Task, first: list[Item], *, workers: int | None = None):
+    def __init__(self, config: EngineConfig, first: list[Item], *, workers: int | None = None):
         """Raises CaptionerError: the model cannot be loaded, a setting makes no sense, or there is
         no cluster to be had."""
         import ray
 
-        with LocalEngine(task, first[:1]) as here:  # a mistake is told here, not by every worker
+        with LocalEngine(config, first[:1]) as here:  # a mistake is told here, not by every worker
             self.settings = here.settings
-        self.task = task
+        self.config = config
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         if not ray.is_initialized():
             try:
@@ -42,7 +42,7 @@ class RayEngine:
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise CaptionerError(f"Ray cannot be reached or started: {error}") from error
         have = ray.cluster_resources()
-        self.gpus = int(have.get("GPU", 0)) if task.device != "cpu" else 0
+        self.gpus = int(have.get("GPU", 0)) if config.device != "cpu" else 0
         cpus = int(have.get("CPU", 1))
         self.workers = workers or self.gpus or max(1, cpus // 4)
         self.cpus = max(1, cpus // self.workers)
@@ -54,28 +54,28 @@ class RayEngine:
         pass
 
     def run(
-        self, batches: Iterable[list[Item]], stop: Callable[[], bool] = lambda: False
-    ) -> Iterator[list[Result]]:
-        """The results of batches as they come in, or in order."""
+        self, batches: Iterable[list[Item]], stop: Stop = lambda: False
+    ) -> Iterator[list[Outcome]]:
+        """The outcomes of batches as they come in, or in order."""
         import ray
         from ray import data
 
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
-        context.execution_options.preserve_order = self.task.ordered
+        context.execution_options.preserve_order = self.config.ordered
         rows = [{"batch": pickle.dumps(batch)} for batch in batches]
         blocks = max(min(2 * self.workers, len(rows)), len(rows) // BLOCK)
-        results = data.from_items(rows, override_num_blocks=blocks).map_batches(
+        outcomes = data.from_items(rows, override_num_blocks=blocks).map_batches(
             _Worker,
-            fn_constructor_args=(self.task, self.cpus),
+            fn_constructor_args=(self.config, self.cpus),
             batch_size=BLOCK,
             concurrency=self.workers,
             num_cpus=self.cpus,
             num_gpus=self.gpus / self.workers if self.gpus else None,
         )
         try:
-            for row in results.iter_rows():
-                yield pickle.loads(row["results"])  # from our own workers
+            for row in outcomes.iter_rows():
+                yield pickle.loads(row["outcomes"])  # from our own workers
                 if stop():
                     return
         except ray.exceptions.RayError as error:
@@ -88,12 +88,12 @@ class RayEngine:
 class _Worker:
     """An actor: the engine of one machine, on its share of the cores."""
 
-    def __init__(self, task: Task, cores: int):
-        self.engine = LocalEngine(replace(task, ordered=True), cores=cores)
+    def __init__(self, config: EngineConfig, cores: int):
+        self.engine = LocalEngine(replace(config, ordered=True), cores=cores)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[bytes]]:
         batches = [pickle.loads(batch) for batch in rows["batch"]]
-        return {"results": [pickle.dumps(done) for done in self.engine.run(batches)]}
+        return {"outcomes": [pickle.dumps(done) for done in self.engine.run(batches)]}
 
 
 def check_ray() -> None:

@@ -1,25 +1,61 @@
 """What is written of a photo: one record, a JSON object. docs/formats.md describes the fields."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, final
 
 if TYPE_CHECKING:
     from captioner.captioner import Caption, Captioner
 
     from .items import Item
 
-FIELDS = (
-    "file", "image_id", "caption", "confidence", "words", "alternatives", "model", "version",
-    "width", "height",
-)  # fmt: skip
+
+class Word(TypedDict):
+    text: str
+    probability: float
 
 
-def record(item: "Item", caption: "Caption", model: "Captioner") -> dict[str, Any]:
-    """The record of a captioned photo, with `FIELDS` as its keys."""
-    about = model.model.about
+class Alternative(TypedDict):
+    caption: str
+    confidence: float
+
+
+@final
+class Record(TypedDict):
+    """A captioned photo. The fields stand in this order in every format."""
+
+    file: str
+    image_id: int | str | None
+    caption: str
+    confidence: float
+    words: list[Word]
+    alternatives: list[Alternative]
+    model: str
+    version: str
+    width: int
+    height: int
+
+
+@final
+class Failure(TypedDict):
+    """A photo that could not be captioned, and why."""
+
+    file: str
+    image_id: int | str | None
+    error: str
+
+
+FIELDS = tuple(Record.__annotations__)
+
+
+def record(item: "Item", caption: "Caption", model: "Captioner") -> Record:
+    """The record of a captioned photo."""
+    about, content = model.model.about, caption.to_dict()
     return {
         "file": item.name,
         "image_id": item.image_id,
-        **caption.to_dict(),
+        "caption": content["caption"],
+        "confidence": content["confidence"],
+        "words": content["words"],
+        "alternatives": content["alternatives"],
         "model": str(about.get("name") or "unnamed"),
         "version": str(about.get("version") or ""),
         "width": caption.photo.width,
@@ -27,6 +63,6 @@ def record(item: "Item", caption: "Caption", model: "Captioner") -> dict[str, An
     }
 
 
-def failure(item: "Item", sentence: str) -> dict[str, Any]:
+def failure(item: "Item", sentence: str) -> Failure:
     """The record of a photo that could not be captioned."""
     return {"file": item.name, "image_id": item.image_id, "error": sentence}

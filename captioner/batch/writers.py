@@ -1,4 +1,4 @@
-"""Where captions go besides the records: tables made from them, text files beside the photos.
+"""Where captions go besides the records: tables made from them, text files and contact sheets.
 
 A table is made from the records when a run ends or is stopped, beside its place and then renamed:
 it is never seen half-written, and it holds everything that was captioned, also by earlier runs.
@@ -9,25 +9,28 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from captioner.errors import CaptionerError, DataError
 from captioner.files import replace, replacing
+from captioner.outputs import Guard, is_sheet, is_text
 from captioner.texts import readable, to_cell
 
 from .items import Item, sidecar
-from .records import FIELDS
+from .records import FIELDS, Record
 
 FORMATS = ("jsonl", "csv", "coco", "parquet", "txt")
 SUFFIXES = {".jsonl": "jsonl", ".csv": "csv", ".json": "coco", ".parquet": "parquet"}
 
 TABLES = ("csv", "coco", "parquet")
 """Formats that are made from the records."""
+TABLE_STARTS = {"csv": ",".join(FIELDS[:3]).encode(), "coco": b"[\n", "parquet": b"PAR1"}
+"""How the tables begin, which tells them from others."""
 
-Records = Iterable[dict[str, Any]]
+Records = Iterable[Record]
 
 
 def write_table(format: str, records: Records, path: Path) -> None:
@@ -113,7 +116,7 @@ def _write_parquet(records: Records, path: Path) -> None:
             table.write_table(pyarrow.Table.from_pylist(some, schema))
 
 
-def _row(record: dict[str, Any]) -> dict[str, Any]:
+def _row(record: Record) -> dict[str, object]:
     image_id = record.get("image_id")
     return {
         **record,
@@ -146,9 +149,9 @@ _WRITERS: dict[str, Callable[[Records, Path], None]] = {
 class Sidecars:
     """A text file for each photo: beside it, or at the same place under a folder."""
 
-    def __init__(self, folder: Path | None, *, overwrite: bool = False):
+    def __init__(self, folder: Path | None, guard: Guard | None = None):
         self.folder = folder
-        self.overwrite = overwrite
+        self.guard = guard or Guard()
         self._written: set[Path] = set()
 
     def write(self, item: Item, caption: str) -> None:
@@ -161,9 +164,11 @@ class Sidecars:
             raise CaptionerError(
                 f"{item.name} has no place beside it for a text file; name a folder with -o."
             )
+        what = f"The text file of {item.name}"
+        self.guard.check_each(path, what, is_text, photo=item.file, only=is_text)
         text = f"{caption}\n"
         try:
-            if path in self._written or (path.exists() and not self.overwrite):
+            if path in self._written or (path.exists() and not self.guard.overwrite):
                 if path.read_bytes() == text.encode():
                     return  # our own, from a run that was stopped just then
                 raise CaptionerError(
@@ -177,3 +182,40 @@ class Sidecars:
                 f"The caption of {item.name} was not written: {path}: {error.strerror}."
             ) from error
         self._written.add(path)
+
+
+# Contact sheets -----------------------------------------------------------------------------------
+
+
+class Sheets:
+    """Contact sheets in one folder, each with the name of its photo; where two photos share it, the
+    second has a number, too."""
+
+    def __init__(self, folder: Path, guard: Guard):
+        self.folder = folder
+        self.guard = guard
+        self._names: dict[str, str] = {}
+        self._taken: set[str] = set()
+
+    def named(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items as they are; their sheets are named in this order, whenever they are made."""
+        for item in items:
+            stem = Path(item.name).stem
+            name, n = f"{stem}.png", 2
+            while name.lower() in self._taken:
+                name, n = f"{stem}-{n}.png", n + 1
+            self._taken.add(name.lower())
+            self._names[item.name] = name
+            yield item
+
+    def write(self, item: Item, png: bytes) -> None:
+        """Raises CaptionerError when the sheet cannot be written."""
+        path = self.folder / self._names.pop(item.name)
+        self.guard.check_each(path, f"The contact sheet of {item.name}", is_sheet, photo=item.file)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            replace(path, png)
+        except OSError as error:
+            raise CaptionerError(
+                f"The contact sheet {path} cannot be written: {error.strerror}."
+            ) from error

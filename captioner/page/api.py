@@ -62,7 +62,7 @@ def add_endpoints(service: CaptionService, folders: FolderService, queue: Json) 
         """
         for _ in folders.run(job := folders.begin([_upload(p) for p in photos]), options or {}):
             pass
-        return job.records
+        return [dict(r) for r in job.records]
 
     @_sentences
     def score(results: FileDataDict, references: FileDataDict, split: str | None = None) -> Json:
@@ -84,7 +84,7 @@ def _caption(
 ) -> tuple[Json, Caption]:
     item = _upload(photo).item
     captioner, best = service.write(item, options or {})
-    return record(item, best, captioner), best
+    return dict(record(item, best, captioner)), best
 
 
 def _upload(file: Any) -> Upload:

@@ -10,16 +10,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from captioner.batch import caption_items
+from captioner.batch import Outcome, caption_items
 from captioner.batch.items import Item, sidecar
-from captioner.batch.records import failure, record
+from captioner.batch.records import Failure, Record, failure
 from captioner.batch.writers import write_table
-from captioner.captioner import Caption, Captioner
+from captioner.captioner import Caption
 from captioner.errors import CaptionerError
 from captioner.texts import to_line
 
 from .cache import PrivateCache
-from .caption import CaptionService, data_uri, or_error
+from .caption import CaptionService, or_error
 from .settings import model_and_request
 from .uploads import PHOTO_LIMITS, Upload, photos_in, renamed, upload_folder
 
@@ -34,7 +34,7 @@ class FolderJob:
     """The photos of one press of the button, and what became of each so far, in their order."""
 
     items: list[Item]
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[Record | Failure] = field(default_factory=list)
     thumbs: list[str | None] = field(default_factory=list)
 
 
@@ -64,10 +64,10 @@ class FolderService:
             request,  # with heatmaps: the thumbnails are made of the photos that come with them
             batch_size=BATCH,
             limits=PHOTO_LIMITS,
-            ordered=True,
+            draw=_thumbnail,
         )
-        for one in done:
-            _add(job, one.item, one.caption, one.error, captioner)
+        for outcome in done:
+            _add(job, outcome)
             if len(job.records) % BATCH == 0:
                 yield _progress(key, job, began)
         yield _progress(key, job, began)
@@ -112,31 +112,28 @@ def _progress(key: str, job: FolderJob, began: float) -> dict[str, Any]:
         "total": len(job.items),
         "rows": [
             {k: r[k] for k in ("file", "caption", "confidence", "error") if k in r}
-            for r in job.records
+            for r in map(dict, job.records)
         ],
         "seconds": round(time.perf_counter() - began, 1),
         "done": len(job.records) == len(job.items),
     }
 
 
-def _add(
-    job: FolderJob,
-    item: Item,
-    caption: Caption | None,
-    error: CaptionerError | None,
-    captioner: Captioner,
-) -> None:
-    if caption is None:
-        job.records.append(failure(item, renamed(error or "", item)))
-        job.thumbs.append(None)
-        return
+def _add(job: FolderJob, outcome: Outcome) -> None:
+    item = outcome.item
+    job.records.append(outcome.record or failure(item, renamed(outcome.error or "", item)))
+    job.thumbs.append(_data(outcome.picture, "image/jpeg") if outcome.picture else None)
+
+
+def _thumbnail(caption: Caption) -> bytes:
     small = caption.photo.image.copy()
     small.thumbnail((THUMB, THUMB))
-    job.records.append(record(item, caption, captioner))
-    job.thumbs.append(data_uri(small, "JPEG", quality=80))
+    jpeg = io.BytesIO()
+    small.save(jpeg, "JPEG", quality=80)
+    return jpeg.getvalue()
 
 
-def _captioned(job: FolderJob) -> list[dict[str, Any]]:
+def _captioned(job: FolderJob) -> list[Record]:
     return [r for r in job.records if "caption" in r]
 
 
@@ -173,4 +170,8 @@ def _zip(job: FolderJob) -> bytes:
 
 
 def _file(name: str, kind: str, data: bytes) -> dict[str, Any]:
-    return {"name": name, "src": f"data:{kind};base64,{base64.b64encode(data).decode()}"}
+    return {"name": name, "src": _data(data, kind)}
+
+
+def _data(data: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

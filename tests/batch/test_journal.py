@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from captioner.batch.engine import Outcome
 from captioner.batch.items import Item
-from captioner.batch.job import Outputs, Result, plan
+from captioner.batch.job import JobWriter, plan
 from captioner.batch.journal import Journal, read_records
 from captioner.batch.progress import Progress, Tally
 from captioner.errors import CaptionerError, DataError
@@ -22,20 +23,20 @@ def record(name):
 
 def do(path, names, *, size=4, batches=None, fails=(), **options):
     """One run of a job that 'captions' items by their names; at most `batches` batches of it."""
-    outputs = Outputs(journal=Journal(path, **options))
+    writer = JobWriter(journal=Journal(path, **options))
     tally = Tally()
     done = []
     items = [Item(name) for name in names]
-    planned = list(plan(items, size, outputs.journal, tally))
-    outputs.journal.begin({"beams": 3})
+    planned = list(plan(items, size, writer.journal, tally))
+    writer.journal.begin({"beams": 3})
     for batch in planned[:batches]:
-        results = [
-            Result(i, error=f"{i.name} is bad.") if i.name in fails else Result(i, record(i.name))
+        outcomes = [
+            Outcome(i, error=f"{i.name} is bad.") if i.name in fails else Outcome(i, record(i.name))
             for i in batch
         ]
-        outputs.write(results, tally, Progress(tally, quiet=True, bar=False))
+        writer.write(outcomes, tally, Progress(tally, quiet=True, bar=False))
         done.append([i.name for i in batch])
-    outputs.close()
+    writer.close()
     return done, tally
 
 

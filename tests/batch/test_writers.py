@@ -10,6 +10,7 @@ from captioner.batch.items import Item
 from captioner.batch.writers import Sidecars, write_table
 from captioner.errors import CaptionerError, DataError
 from captioner.metrics.readers import read_results
+from captioner.outputs import Guard
 
 
 def record(file, image_id=None, caption="A cat, on a mat."):
@@ -80,7 +81,7 @@ def test_text_files_go_beside_or_under_a_folder_and_nothing_is_overwritten(tmp_p
     Sidecars(None).write(item, "A cat.")  # its own, after a kill
     with pytest.raises(CaptionerError, match=r"a\.txt is there already"):
         Sidecars(None).write(item, "A dog.")
-    again = Sidecars(None, overwrite=True)
+    again = Sidecars(None, Guard(overwrite=True))
     again.write(item, "A dog.")
     assert (tmp_path / "sub/a.txt").read_text() == "A dog.\n"
     twin = Item(str(tmp_path / "sub/a.png"), path=str(tmp_path / "sub/a.png"), place="sub/a.png")

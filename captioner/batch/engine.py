@@ -1,0 +1,72 @@
+"""What captions the photos of a job: batches of items in, an `Outcome` for each item out.
+
+`local_engine.py` has the model on this machine, `ray_engine.py` many of them on a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from captioner.request import Request
+
+from .decode import Captioned
+from .items import Item
+from .records import Record
+
+Stop = Callable[[], bool]
+"""Says whether a stop was asked for."""
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How photos are to be captioned: all that an engine needs to know. It pickles.
+
+    request: how each is captioned; with `heatmaps`, contact sheets are made. seconds: for decoding
+    a photo. skip: which photos to leave out. ordered: give batches in the order of the input.
+    steady: the threads do not depend on how many photos there are, since that can change the last
+    digits.
+    """
+
+    request: Request = field(default_factory=Request)
+    batch_size: int = 16
+    seconds: float = 10.0
+    skip: Captioned | None = None
+    ordered: bool = False
+    steady: bool = False
+    model: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item: its record, or the sentence that says why there is none; neither
+    when it was left out because it has a caption already. picture: what was drawn of the caption,
+    as a file's bytes, where that was asked for."""
+
+    item: Item
+    record: Record | None = None
+    error: str | None = None
+    picture: bytes | None = None
+
+
+class Engine(Protocol):
+    """A model at work, here or elsewhere."""
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What the captions depend on, for the journal."""
+        ...
+
+    def run(self, batches: Iterable[list[Item]], stop: Stop) -> Iterator[list[Outcome]]:
+        """The outcomes of batches; once `stop()` is true no more are begun."""
+        ...
+
+
+Start = Callable[[EngineConfig, list[Item]], AbstractContextManager[Engine]]
+"""Starts an engine, given the first batch.
+
+Raises CaptionerError: the model cannot be loaded, or a setting makes no sense."""

@@ -1,0 +1,281 @@
+"""A folder job as a person asks for it: its options, declared once, and what follows from them.
+
+spec = JobSpec(paths=("photos",), output=Path("captions.csv"))
+guard = spec.check()
+spec.records            # captions.jsonl: the journal, which the table is made from
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from captioner.errors import CaptionerError, SettingError
+from captioner.options import DEVICE, DTYPE, MODEL
+from captioner.outputs import Guard, begins
+from captioner.request import Request
+from captioner.settings import setting
+
+from .archives import is_tar
+from .decode import Captioned
+from .engine import EngineConfig
+from .items import Item
+from .journal import Journal, is_journal, is_run_file
+from .metadata import check_metadata, has_metadata
+from .sources import Ignored, annotated_items, check_paths, find_items, read_list
+from .writers import FORMATS, SUFFIXES, TABLE_STARTS, TABLES, check_format
+
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """Which photos to caption, how, and where the captions go."""
+
+    paths: tuple[str, ...] = setting(
+        (), "Photographs, folders, patterns, archives and web addresses.", flag="PATHS"
+    )
+    output: Path | None = setting(
+        None, "Write the captions to this file; its suffix says which format it has.",
+        flag="-o --output", value="FILE",
+    )  # fmt: skip
+    format: str | None = setting(
+        None, "The format of the captions: jsonl, csv, coco, parquet, or txt, which is a text file "
+        "for each photo, beside it or in the folder that -o names.", value="NAME",
+    )  # fmt: skip
+    as_json: bool = setting(
+        False, "Print each caption as a line of JSON with everything that is known of it.",
+        flag="--json",
+    )  # fmt: skip
+    from_list: str | None = setting(
+        None, "Read the paths from this list, one on a line or separated by NUL bytes; - reads "
+        "standard input.", flag="--from", value="FILE",
+    )  # fmt: skip
+    annotations: Path | None = setting(
+        None, "Caption the photos that this COCO or Karpathy file names, with its ids; PATHS are "
+        "then the folders that hold them.", value="FILE",
+    )  # fmt: skip
+    samples: bool = setting(
+        False, "Caption the sample photographs that come with scikit-image."
+    )  # fmt: skip
+    heatmaps: Path | None = setting(
+        None, "Write a contact sheet (PNG) of each photo into this folder.", value="FOLDER"
+    )
+    write_metadata: bool = setting(
+        False, "Write the caption into the photo as its description (XMP); the photo as it was is "
+        "kept as NAME_original.",
+    )  # fmt: skip
+    alt_text: bool = setting(
+        False, "Let --write-metadata write the caption as alternative text, too."
+    )
+    retry_failed: bool = setting(False, "Try the photos again that failed before.")
+    skip_captioned: bool = setting(
+        False, "Leave out photos that have a text file or a description of their own."
+    )
+    overwrite: bool = setting(
+        False, "Caption all photos again and replace the captions that are there."
+    )
+    ordered: bool = setting(False, "Write the captions in the order of the input.")
+    quiet: bool = setting(False, "Show no progress and no summary.", flag="--quiet -q")
+    request: Request = field(default_factory=Request)
+    batch_size: int = setting(
+        EngineConfig.batch_size, "How many photos the model takes at once.", value="N"
+    )
+    time_limit: float = setting(
+        EngineConfig.seconds, "How many seconds decoding a photo may take before it is given up.",
+        value="X",
+    )  # fmt: skip
+    engine: str = setting(
+        ENGINES[0], "Where the models run: local is this machine, ray is a Ray cluster.",
+        value="NAME",
+    )  # fmt: skip
+    workers: int | None = setting(
+        None, "How many models --engine ray starts in the cluster.", value="N"
+    )
+    model: str | None = setting(None, MODEL)
+    device: str | None = setting(None, DEVICE)
+    dtype: str | None = setting(None, DTYPE)
+
+    # What is captioned.
+
+    @cached_property
+    def named(self) -> tuple[str, ...]:
+        """The paths that are named, the sample photographs among them."""
+        if not self.samples:
+            return self.paths
+        from captioner.samples import sample_photos
+
+        return (*self.paths, *map(str, sample_photos()))
+
+    def find(self, ignored: Ignored) -> Iterator[Item]:
+        """The photos, from the first each time; what is ignored is counted."""
+        if self.annotations:
+            return annotated_items(self.annotations, self.named, ignored=ignored)
+        listed = read_list(self.from_list) if self.from_list else ()
+        return find_items(itertools.chain(self.named, listed), ignored=ignored)
+
+    @property
+    def countable(self) -> bool:
+        """Whether the photos can be counted beforehand: standard input is read once, and archives
+        are not unpacked for it."""
+        compressed = (is_tar(p) and not p.lower().endswith(".tar") for p in self.named)
+        return self.from_list != "-" and not any(compressed)
+
+    # Where the captions go.
+
+    @property
+    def kind(self) -> str:
+        """The format of what is written; "" for none, when captions are printed or go into the
+        photos."""
+        if self.format or self.output is None:
+            return self.format or ""
+        return SUFFIXES.get(self.output.suffix.lower(), "jsonl")
+
+    @property
+    def records(self) -> Path | None:
+        """The file of the records, which is the journal; None without one."""
+        if self.output is None:
+            return None
+        if self.kind == "txt":
+            return self.output / "captions.jsonl"
+        return self.output if self.kind == "jsonl" else self.output.with_suffix(".jsonl")
+
+    @property
+    def table(self) -> Path | None:
+        """The table that is made from the records, where one is asked for."""
+        return self.output if self.kind in TABLES else None
+
+    @property
+    def text_folder(self) -> Path | None:
+        """The folder of the text files; None puts them beside the photos."""
+        return self.output if self.kind == "txt" else None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether text files or descriptions beside and in the photos are all that is written: they
+        themselves then say what is done."""
+        return self.records is None and (self.kind == "txt" or self.write_metadata)
+
+    @property
+    def printed(self) -> str | None:
+        """How captions are printed: "json", "text", or None for not at all."""
+        if self.records or self.in_place:
+            return None
+        return "json" if self.as_json else "text"
+
+    # How they are made.
+
+    @property
+    def skip(self) -> Captioned | None:
+        """Which photos are left out."""
+        if self.skip_captioned:
+            return Captioned(folder=self.text_folder, inside=has_metadata())
+        if self.in_place and not self.overwrite:
+            return Captioned(texts=self.kind == "txt", inside=self.write_metadata)
+        return None
+
+    @property
+    def config(self) -> EngineConfig:
+        return EngineConfig(
+            request=self.request.with_(heatmaps=self.heatmaps is not None),
+            batch_size=self.batch_size, seconds=self.time_limit, skip=self.skip,
+            ordered=self.ordered or self.records is None, steady=self.records is not None,
+            model=self.model, device=self.device, dtype=self.dtype,
+        )  # fmt: skip
+
+    # What makes no sense.
+
+    def check(self) -> Guard:
+        """Whether the job can begin; returns the guard of its outputs.
+
+        Raises:
+            CaptionerError: the options contradict one another, something that they need is not
+                installed, or an output would replace what it must not.
+            PhotoError: a path leads nowhere.
+        """
+        if not self.named and not self.from_list and not self.annotations:
+            raise SettingError("Name at least one photograph or folder, or give `samples`.")
+        check_paths(self.named)
+        self._check_numbers()
+        self._check_destination()
+        if self.write_metadata:
+            check_metadata()
+        if self.engine == "ray":
+            from .ray_engine import check_ray
+
+            check_ray()
+        return self._guard()
+
+    def _check_numbers(self) -> None:
+        if self.batch_size < 1:
+            raise SettingError("`batch_size` must be at least 1.")
+        if not self.time_limit > 0:
+            raise SettingError("`time_limit` must be above 0.")
+        if self.engine not in ENGINES:
+            raise SettingError(f"There is no engine {self.engine!r}: choose local or ray.")
+        if self.workers and self.engine != "ray":
+            raise SettingError("`workers` goes with `engine` ray.")
+        if self.annotations and self.from_list:
+            raise SettingError("`annotations` names the photos itself: leave `from_list` out.")
+        if self.alt_text and not self.write_metadata:
+            raise SettingError("`alt_text` goes with `write_metadata`.")
+
+    def _check_destination(self) -> None:
+        output, kind = self.output, self.kind
+        if kind and kind not in FORMATS:
+            raise SettingError(f"There is no format {kind!r}: choose {', '.join(FORMATS)}.")
+        if self.heatmaps and self.heatmaps.exists() and not self.heatmaps.is_dir():
+            raise SettingError(f"`heatmaps` {self.heatmaps} is to be a folder for contact sheets.")
+        if output is None:
+            if kind == "txt" and self.write_metadata:
+                raise SettingError(
+                    "Text files and metadata together need a file that says what is done: add "
+                    "`output` captions.jsonl, or leave one of them out."
+                )
+            if kind not in ("", "txt"):
+                raise SettingError(f"`format` {kind} needs a file: give `output`.")
+            return
+        if self.as_json:
+            raise SettingError("`as_json` prints the captions; with `output`, choose a `format`.")
+        if kind == "txt":
+            if output.exists() and not output.is_dir():
+                raise SettingError(f"`output` {output} is to be a folder for the text files.")
+            return
+        if output.is_dir():
+            raise SettingError(
+                f"`output` {output} is a folder; name a file in it, or add `format` txt."
+            )
+        if kind in TABLES and output.suffix.lower() == ".jsonl":
+            raise CaptionerError(f"{output} is a name for the jsonl format; take another suffix.")
+        check_format(kind)
+
+    def _guard(self) -> Guard:
+        """The guard, with the outputs checked that are known before the work begins."""
+        model = Path(self.model) if self.model else None
+        inputs = [*self.named, *(model.iterdir() if model and model.is_dir() else ())]
+        inputs += [x for x in (self.from_list, self.annotations) if x]
+        guard = Guard(inputs, overwrite=self.overwrite, more=self._files)
+        if self.records:
+            run = Journal.run_file(self.records)
+            if self.table:
+                start = begins(TABLE_STARTS[self.kind])
+                guard.check(self.table, "-o", lambda p: start(p) and is_run_file(run))
+            journal = "-o" if self.kind == "jsonl" else f"The journal of -o {self.output}"
+            guard.check(self.records, journal, is_journal)
+            guard.check(
+                Journal.errors_file(self.records), f"The errors of -o {self.output}", is_journal
+            )
+            guard.check(run, f"The settings of -o {self.output}", is_run_file)
+        return guard
+
+    def _files(self) -> Iterator[str]:
+        """The files that the photos are in."""
+        if self.from_list == "-":
+            raise CaptionerError(
+                "Files that are there already are not replaced while the photos come from standard "
+                "input, for they may be among them."
+            )
+        return (item.path for item in self.find(Ignored()) if item.path)
