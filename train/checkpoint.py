@@ -71,13 +71,13 @@ def load_state(
     folder: Path,
     model: nn.Module,
     average: Average,
-    optimizer_of: Callable[[int], torch.optim.Optimizer],
+    new_optimizer: Callable[[], torch.optim.Optimizer],
     processes: Processes | None = None,
 ) -> tuple[torch.optim.Optimizer, dict[str, Any]] | None:
     """The newest whole state, put into model and average: (optimizer, progress), or None.
 
-    `optimizer_of(stage)` makes the stage's optimiser, which the moments are put into. A damaged
-    state is passed over for the one before it.
+    `new_optimizer()` makes the optimiser, which the moments are put into. A damaged state is passed
+    over for the one before it.
     """
     processes = processes or Processes()
     for name in (STATE, PREVIOUS):
@@ -94,7 +94,7 @@ def load_state(
             continue
         _put(model.state_dict(), _under(tensors, "model/"), path)
         _put(average.values, _under(tensors, "average/"), path)
-        optimizer = optimizer_of(progress["stage"])
+        optimizer = new_optimizer()
         moments = _under(tensors, "optimizer/")
         for parameter, parameter_name in parameter_names(model, optimizer).items():
             state = _under(moments, f"{parameter_name}/")

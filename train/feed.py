@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captioner.errors import DataError
+
 from .augment import FIRST_RANDOM_VIEW, Views, flipped
 from .data import Example
 from .features import FeatureCache
@@ -75,21 +77,47 @@ class LiveFeed:
 
     def batches(self, parts: Iterable[Part]) -> Iterator[Tensor]:
         loader = torch.utils.data.DataLoader(
-            self.dataset,
+            _Unraised(self.dataset),
             batch_sampler=_Keys(parts),
+            collate_fn=_collated,
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
             pin_memory=self.pin,
             # Its own generator: it draws from the global one otherwise, which dropout draws from.
             generator=torch.Generator(),
         )
-        yield from loader
+        for batch in loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
 
     def views(self, order: np.random.Generator, count: int, epoch: int) -> np.ndarray:
         return np.full(count, FIRST_RANDOM_VIEW + epoch if self.augment else 0)
 
     def flipped(self, view: int, index: int) -> bool:
         return flipped(view, index, self.seed)
+
+
+class _Unraised(torch.utils.data.Dataset):
+    """Views, and the error in place of one that cannot be made: raised in a worker process, its
+    sentence would come with that process's traceback."""
+
+    def __init__(self, views: Views):
+        self.views = views
+
+    def __getitem__(self, key: tuple[int, int]) -> Tensor | DataError:
+        try:
+            return self.views[key]
+        except DataError as error:
+            return error
+
+
+def _collated(views: list[Tensor | DataError]) -> Tensor | DataError:
+    """The views as one batch, or the first error among them."""
+    for view in views:
+        if isinstance(view, DataError):
+            return view
+    return torch.utils.data.default_collate(views)
 
 
 class _Keys(torch.utils.data.Sampler):

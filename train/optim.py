@@ -9,17 +9,16 @@ from torch import Tensor, nn
 from captioner.errors import DataError
 from captioner.model import CaptionModel
 
-from .recipe import Recipe
 
-
-def choose_weights(model: CaptionModel, recipe: Recipe) -> None:
-    """Freeze what the recipe keeps as it was: the trunk, and all but the last encoder blocks."""
+def choose_weights(model: CaptionModel, blocks: int) -> None:
+    """Freeze what is kept as it was: the encoder's trunk, and all but its last blocks (-1: all of
+    them learn, 0: none)."""
     encoder = model.encoder
-    encoder.requires_grad_(recipe.encoder_blocks != 0)
-    if recipe.encoder_blocks > 0:
+    encoder.requires_grad_(blocks != 0)
+    if blocks > 0:
         for parameter in encoder.parameters():
             parameter.requires_grad_(False)
-        for block in encoder_blocks(encoder)[-recipe.encoder_blocks :]:
+        for block in encoder_blocks(encoder)[-blocks:]:
             block.requires_grad_(True)
     for parameter in encoder.trunk_parameters():
         parameter.requires_grad_(False)
@@ -42,7 +41,7 @@ def encoder_blocks(encoder: nn.Module) -> list[nn.Module]:
     return list(max((m for m in lists if weight(m) > most / 2), key=len))
 
 
-def adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+def adamw(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019); no decay on biases and norms; groups that say whether
     they are the encoder's, which has its own rate."""
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
@@ -53,7 +52,7 @@ def adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(
         [
             {"params": parameters, "encoder": encoder,
-             "weight_decay": recipe.weight_decay if decays else 0.0}
+             "weight_decay": weight_decay if decays else 0.0}
             for (encoder, decays), parameters in groups.items()
         ],
         lr=0.0, betas=(0.9, 0.98), fused=True,
@@ -65,8 +64,8 @@ def set_rates(
     step: int,
     total: int,
     *,
-    rate: float,
-    encoder_rate: float,
+    lr: float,
+    encoder_lr: float,
     encoder_begins: float,
     warmup: int,
 ) -> None:
@@ -74,7 +73,7 @@ def set_rates(
     step `encoder_begins`, and warms up from there."""
     fall = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / max(1, total)))
     for group in optimizer.param_groups:
-        base, begins = (encoder_rate, encoder_begins) if group["encoder"] else (rate, 0)
+        base, begins = (encoder_lr, encoder_begins) if group["encoder"] else (lr, 0)
         rise = min(1.0, (step + 1 - begins) / max(1, warmup)) if step >= begins else 0.0
         group["lr"] = base * rise * fall
 

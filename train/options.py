@@ -1,13 +1,15 @@
 """The options that `python -m train` and `python -m train prepare` share."""
 
 import argparse
-import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from captioner.errors import CaptionerError
+from captioner.errors import DataError
 
-from .recipe import RECIPES, Recipe
+from .settings import recipe_names
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 
 def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
@@ -15,11 +17,12 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-    made.add_argument("--recipe", default="builtin", help=f"{known}, or the path of a TOML file")
+    recipes = ", ".join(recipe_names())
+    made.add_argument("--recipe", default="builtin", help=f"{recipes}, or the path of a TOML file")
     made.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes",
-        help="another value for a field of the recipe; may be repeated",
+        help="another value for a field of the recipe, such as model.width=512 or "
+        "stage.scst.lr=1e-5; may be repeated",
     )  # fmt: skip
     made.add_argument("--images", type=Path, action="append", default=[], metavar="DIR")
     made.add_argument(
@@ -38,19 +41,13 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def recipe_of(options: argparse.Namespace) -> Recipe:
+def recipe_of(options: argparse.Namespace) -> "Recipe":
     """The recipe that the options name, with its changes. Raises DataError."""
-    changes = dict(c.split("=", 1) if "=" in c else (c, "") for c in options.changes)
+    # It knows the stages, and they import torch, which is slow: a wrong option is told before.
+    from .recipe import Recipe
+
+    for change in options.changes:
+        if "=" not in change:
+            raise DataError(f"--set takes FIELD=VALUE, such as model.width=512; not {change!r}.")
+    changes = dict(change.split("=", 1) for change in options.changes)
     return Recipe.load(options.recipe, changes)
-
-
-def run(command: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """The command's exit status; a user's mistake is a sentence and 1, an interruption 130."""
-    try:
-        return command(options)
-    except CaptionerError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped; the same command goes on from what has been saved.", file=sys.stderr)
-        return 130

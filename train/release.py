@@ -1,6 +1,6 @@
 """Put a trained model into the package, with its scores.
 
-    python -m train.release runs/builtin/best --name captioner-lite2 --version 1 \\
+    python -m train release runs/builtin/best --name captioner-lite2 --version 1 \\
         --trained-on "Flickr8k train (6,000 photos), ..." \\
         --scores "Flickr8k validation" runs/eval-flickr8k/scores.json --card card.md
 
@@ -14,22 +14,25 @@ import argparse
 import dataclasses
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from captioner.captioner import BUILTIN
 from captioner.ensemble import Ensemble, load_model
-from captioner.errors import CaptionerError, DataError
-from captioner.model import CaptionModel, OwnModel
+from captioner.errors import DataError, ModelError
+from captioner.exits import run
+from captioner.model import FILES, CaptionModel, OwnModel, read_config
+from captioner.outputs import Guard
 from captioner.weights import STORED
 
 from .build import temper
 
+SAVED = (*FILES, "MODEL_CARD.md")
+
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m train.release",
+        prog="python -m train release",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -61,31 +64,54 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=BUILTIN)
     options = parser.parse_args(arguments)
+    return run(lambda: _release(options))
+
+
+def _release(options: argparse.Namespace) -> None:
+    scores = {data: _scores(Path(file)) for data, file in options.scores}
+    if not options.temperature > 0:
+        raise DataError("--temperature must be above 0.")
+    _check_out(options)
+    if options.member is None:
+        first = CaptionModel.load(options.model)
+    else:
+        first = member(options.model, options.member)
+    if options.average:
+        average(first, *options.average)
+    temper(first, options.temperature)
+    model = together(first, options.ensemble)
+    about = {
+        "name": options.name,
+        "version": options.version,
+        "trained_on": options.trained_on,
+        "scores": scores,
+    }
+    weights = options.weights or model.config.weights
+    model.config = dataclasses.replace(model.config, about=about, weights=weights)
     try:
-        scores = {data: _scores(Path(file)) for data, file in options.scores}
-        if not options.temperature > 0:
-            raise DataError("--temperature must be above 0.")
-        if options.member is None:
-            first = CaptionModel.load(options.model)
-        else:
-            first = member(options.model, options.member)
-        if options.average:
-            average(first, *options.average)
-        temper(first, options.temperature)
-        model = together(first, options.ensemble)
-        about = {
-            "name": options.name,
-            "version": options.version,
-            "trained_on": options.trained_on,
-            "scores": scores,
-        }
-        weights = options.weights or model.config.weights
-        model.config = dataclasses.replace(model.config, about=about, weights=weights)
-        model.save(options.out, card=_fill(options.card.read_text(encoding="utf-8"), scores))
-    except CaptionerError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        card = options.card.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The card {options.card} cannot be read: {error}.") from error
+    model.save(options.out, card=_fill(card, scores))
+
+
+def _check_out(options: argparse.Namespace) -> None:
+    """Raises CaptionerError where the model would replace one that is read, or other files."""
+    models = [options.model, *(Path(folder) for folder, _ in options.ensemble)]
+    models += [Path(options.average[0])] if options.average else []
+    read = [path / name for path in models for name in SAVED]
+    guard = Guard([*read, options.card, *(file for _, file in options.scores)])
+    for name in SAVED:
+        guard.check_each(options.out / name, "--out", lambda path: _is_model(path.parent))
+
+
+def _is_model(folder: Path) -> bool:
+    """Whether a folder holds a model of ours, which a newer one may replace."""
+    try:
+        read_config(folder)
+    except ModelError:
+        return False
+    return True
 
 
 def average(model: CaptionModel, folder: str, share: str) -> None:
@@ -128,8 +154,13 @@ def _share(option: str, text: str) -> float:
 
 
 def _scores(path: Path) -> dict[str, float]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return {name: round(metric["value"], 3) for name, metric in content["metrics"].items()}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: round(metric["value"], 3) for name, metric in content["metrics"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} does not hold scores as `python -m eval coco` writes them: {error}."
+        ) from error
 
 
 def _fill(card: str, scores: dict[str, dict[str, float]]) -> str:
@@ -141,7 +172,3 @@ def _fill(card: str, scores: dict[str, dict[str, float]]) -> str:
             raise DataError(f"The card asks for {match.group(1)!r}, which was not given.") from None
 
     return re.sub(r"\{([^{}\n]+/[^{}\n]+)\}", value, card)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,13 +1,18 @@
 """What a run tells: lines on the terminal and in `log.txt`, curves, the model card."""
 
+import contextlib
 import json
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from captioner.errors import DataError
 
+from .data import Example
 from .recipe import Recipe
 
 
@@ -32,6 +37,16 @@ class Reporter:
             print(line, flush=True)
             with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
+
+    def progress(self, meter: "Meter", figure: str, optimizer: torch.optim.Optimizer) -> None:
+        """How far the stage is, and its rates; the losses of the meter are told, and forgotten."""
+        self.say(meter.line(figure))
+        rates = {f"lr-{'encoder' if g['encoder'] else 'decoder'}": g["lr"]
+                 for g in optimizer.param_groups}  # fmt: skip
+        rate = meter.captions / meter.seconds
+        told = {"loss": meter.losses[-1], "captions-per-second": rate, **rates}
+        self.figures(meter.stage, meter.done, told)
+        meter.losses.clear()
 
     def figures(self, stage: str, step: int, values: dict[str, float]) -> None:
         """A line of `curves.jsonl`, and curves in TensorBoard under `stage/name`."""
@@ -66,21 +81,70 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-def model_card(
-    recipe: Recipe, log: Sequence[dict[str, Any]], photos: int, captions: int, signature: str
-) -> str:
+class Meter:
+    """The time, the captions and the losses of a stage that is going on."""
+
+    def __init__(self, stage: str, first: int, total: int):
+        self.stage = stage
+        self.first = first
+        self.total = total
+        self.done = first
+        self.began = time.monotonic()
+        self.waited = 0.0
+        self.captions = 0.0
+        self.losses: list[float] = []
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.waited += time.monotonic() - began
+
+    def add(self, loss: float, captions: float) -> None:
+        """Another step."""
+        self.done += 1
+        self.losses.append(loss)
+        self.captions += captions
+
+    def line(self, figure: str) -> str:
+        """Where the stage stands, for people."""
+        seconds = self.seconds
+        left = seconds / (self.done - self.first) * (self.total - self.done)
+        return (
+            f"{self.stage} {self.done}/{self.total}  {figure}  "
+            f"{self.captions / seconds:.0f} captions/s  waiting {self.waited / seconds:.0%}  "
+            f"{clock(left)} left"
+        )
+
+
+def write_bad_batch(
+    path: Path, stage: str, step: int, examples: Sequence[Example], captions: Sequence[str]
+) -> None:
+    """The photographs and captions of a batch that went wrong, as JSON."""
+    photos = [{"image_id": e.image_id, "file": str(e.file)} for e in examples]
+    content = {"stage": stage, "step": step, "photos": photos, "captions": captions}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def model_card(recipe: Recipe, log: Sequence[dict[str, Any]], examples: Sequence[Example]) -> str:
     """The MODEL_CARD.md of a run's model: data, stages, validation, and the whole setting."""
+    model, search = recipe.model, recipe.search
+    captions = sum(len(e.captions) for e in examples)
     lines = [
         f"# {recipe.name}",
         "",
-        f"Trained by `python -m train` on {photos:,} photos with {captions:,} captions.",
-        f"Encoder {recipe.encoder} ({recipe.encoder_library}), decoder of {recipe.layers} layers, "
-        f"width {recipe.width}.",
+        f"Trained by `python -m train` on {len(examples):,} photos with {captions:,} captions.",
+        f"Encoder {model.encoder} ({model.encoder_library}), decoder of {model.layers} layers, "
+        f"width {model.width}.",
         "",
         "## Validation",
         "CIDEr-D and BLEU-4 with PTB tokens, "
-        f"beam {recipe.beams}, length penalty {recipe.length_penalty:g}, at most "
-        f"{recipe.val_photos} photos of each set.",
+        f"beam {search.beams}, length penalty {search.length_penalty:g}, at most "
+        f"{recipe.validation.photos} photos of each set.",
         "",
         "| Stage | Epoch | Data | CIDEr-D | BLEU-4 |",
         "|---|---|---|---|---|",
@@ -91,11 +155,9 @@ def model_card(
                 f"| {entry['stage']} | {entry['epoch']:g} | {data} | {figures['CIDEr-D']:.4f} "
                 f"| {figures['BLEU-4']:.4f} |"
             )
-    if any(entry["stage"] == "scst" for entry in log):
-        lines += ["", "## Self-critical training", f"Signature: `{signature}`", ""]
-        lines.append(
-            "The end token is part of captions and references; the document frequencies of CIDEr-D "
-            "are those of the training references."
-        )
+    made = {entry["stage"] for entry in log}
+    for stage in recipe.stages:
+        if stage.name in made and (more := stage.card()):
+            lines += ["", f"## Stage {stage.name}", *more]
     lines += ["", "## Recipe", "```json", json.dumps(recipe.to_dict(), indent=1), "```", ""]
     return "\n".join(lines)

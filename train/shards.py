@@ -6,6 +6,9 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
+OWNER = "captioner"
+"""The owner of the files in shards that `write_shards` wrote: so they are known for our own."""
+
 
 def write_shards(
     samples: Iterable[tuple[str, bytes, int | str, tuple[str, ...]]],
@@ -28,7 +31,7 @@ def write_shards(
         text = json.dumps({"image_id": image_id, "captions": captions}, ensure_ascii=False)
         for name, data in ((f"{key}{suffix}", photo), (f"{key}.json", text.encode())):
             info = tarfile.TarInfo(name)
-            info.size = len(data)
+            info.size, info.uname = len(data), OWNER
             tar.addfile(info, io.BytesIO(data))
         count += 1
         if count % per_shard == 0:
@@ -39,3 +42,12 @@ def write_shards(
         tar.close()
         part.replace(folder / f"shard-{shard:05d}.tar")
     return count
+
+
+def is_our_shard(path: Path) -> bool:
+    """Whether a tar is one that `write_shards` wrote."""
+    try:
+        with path.open("rb") as file:
+            return file.read(512)[265:297].rstrip(b"\0") == OWNER.encode()
+    except OSError:
+        return False

@@ -15,7 +15,7 @@ from captioner.photos import load_photo, to_square
 from .data import Example
 
 
-def write_samples(
+def write_previews(
     folder: Path,
     model: CaptionModel,
     examples: Sequence[Example],

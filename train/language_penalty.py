@@ -1,11 +1,11 @@
-"""Slips of language in captions, which CIDEr-D hardly minds: a reward can (`scst_slips`)."""
+"""Language errors in captions, which CIDEr-D hardly minds: the reward can (`train.reward`)."""
 
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 ARTICLES = ("a", "an")
-RARE = 0.02  # a word has an article so seldom (or not at all) that it is a slip
+RARE = 0.02  # a word has an article so seldom (or not at all) that it is an error
 KNOWN = 5  # occurrences of a word from which on its articles are judged
 
 # What a good caption may say twice.
@@ -17,7 +17,7 @@ it its his her their there that who which this one other another each some two t
 SMALL = frozenset(_SMALL.split())
 
 
-class Slips:
+class LanguagePenalty:
     """Which article each word takes is learnt from captions that people wrote."""
 
     def __init__(self, captions: Iterable[str]):

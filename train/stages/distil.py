@@ -5,7 +5,10 @@ et al. 2024), of photographs of which some are pasted together from two (CutMix,
 teachers know their training photos by heart, and agree on them; on such a photo they do not.
 """
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,11 +18,63 @@ from captioner.ensemble import averaged
 from captioner.errors import DataError
 from captioner.model import CaptionModel
 
-from .learner import IGNORE, Learner
+from ..batches import Piece, Term
+from ..learner import IGNORE, Learner
+from ..setup import Setup
+from .base import PhotoStage
+
+
+@dataclass
+class Distil(PhotoStage):
+    """The divergence of the model from the mean of its teachers, on captions that it draws."""
+
+    KIND: ClassVar[str] = "distil"
+    DRAWS: ClassVar[bool] = True
+
+    epochs: int = 3
+    """Times that every photo is seen; 0 leaves the stage out."""
+    lr: float = 2e-4
+    """Learning rate of the decoder and the projection."""
+    encoder_lr: float = 1e-4
+    """Learning rate of the encoder; 0 leaves it as it is."""
+    teachers: str = ""
+    """The models that are learnt from: "FOLDER=WEIGHT FOLDER=WEIGHT"."""
+    samples: int = 3
+    """Captions that are drawn of each photo."""
+    mix: float = 0.5
+    """The share of photos with a window of another photo pasted in (cached features only)."""
+
+    def check(self) -> None:
+        super().check()
+        self.require("samples", self.samples >= 1, "at least 1")
+        self.require("mix", 0 <= self.mix <= 1, "0 to 1")
+        if self.epochs and not self.teachers:
+            raise DataError(
+                f"The stage {self.name!r} needs teachers: "
+                f"--set {self.table}.teachers=FOLDER=WEIGHT."
+            )
+
+    def prepare(self, setup: Setup) -> None:
+        self.averaged = Teachers(self.teachers, setup.learner)
+
+    def terms(self, setup: Setup, step: int, piece: Piece) -> list[Term]:
+        """The student's own draws, and what the teachers would say at each of their places."""
+        assert piece.seen is not None
+        seed = setup.recipe.run.seed
+        if piece.seen.dtype != torch.uint8:
+            order = np.random.default_rng((seed, 19, step, int(piece.photos[0])))
+            piece = dataclasses.replace(piece, seen=cut_and_mixed(piece.seen, self.mix, order))
+        with setup.drawing(piece) as memory:
+            rows = setup.draws(memory, piece.photos, (seed, 23, step), samples=self.samples)
+        terms = setup.batches.terms("distil", piece, rows)
+        for term in terms:
+            assert term.seen is not None
+            term.teacher = self.averaged(term.seen, term.inputs, term.targets)
+        return terms
 
 
 class Teachers:
-    """Trained models and the weight of each: `teachers` of a recipe, "FOLDER=WEIGHT FOLDER=WEIGHT".
+    """Trained models and the weight of each: "FOLDER=WEIGHT FOLDER=WEIGHT".
 
     They must read the same tokens as the student, and, where features are cached, see through the
     same trunk. Raises DataError where one does not.
@@ -40,8 +95,6 @@ class Teachers:
             _check(folder, model, student.model)
             model.to(memory_format=torch.channels_last)
             self.members.append((Learner(model, label_smoothing=0, dtype=student.dtype), share))
-        if not self.members:
-            raise DataError("Distillation needs teachers: --set teachers=FOLDER=WEIGHT.")
 
     @torch.no_grad()
     def __call__(self, seen: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
