@@ -1,6 +1,7 @@
 """Data sets as people have them: COCO, Karpathy's file, tar shards; and `prepare`, which checks."""
 
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -8,10 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from captioner.encoders import EncoderConfig, build_encoder
 from captioner.errors import DataError
+from train import augment
 from train.__main__ import main
 from train.augment import FIRST_RANDOM_VIEW, Views, flipped
-from train.data import load_all, load_examples, load_shards
+from train.data import Example, load_all, load_examples, load_shards
+from train.features import FeatureCache
 from train.feed import LiveFeed
 from train.shards import write_shards
 
@@ -143,3 +147,130 @@ def test_a_mirrored_view_is_said_to_be_mirrored(folder):
     assert torch.equal(views[0, 1], views[0, 0].flip(1)) and flipped(1, 0, 0)
     seen = {flipped(view, 0, 0) for view in range(2, 20)}
     assert seen == {True, False}
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return build_encoder(EncoderConfig(name="tf_efficientnet_lite0", size=32, frozen_stages=2))
+
+
+def pictures(folder, seed):
+    """Two photos whose names, sizes and times are those of every other such folder."""
+    folder.mkdir()
+    rng = np.random.default_rng(seed)
+    for name in ("000000000.bmp", "000000001.bmp"):
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(folder / name)
+        os.utime(folder / name, (1, 1))
+    return [Example(file, 0, ("a photo",)) for file in sorted(folder.iterdir())]
+
+
+def sharded(folder, seed):
+    """The same as tar shards."""
+    examples = pictures(folder, seed)
+    contents = [(e.file.suffix, e.file.read_bytes(), 0, e.captions) for e in examples]
+    write_shards(contents, folder / "shards")
+    os.utime(folder / "shards" / "shard-00000.tar", (1, 1))
+    return load_shards(folder / "shards")
+
+
+def cached(folder, examples, encoder, views=3, dtype=torch.float32):
+    return FeatureCache(folder, examples, views).fill(encoder, dtype=dtype)
+
+
+@pytest.mark.parametrize("made", [pictures, sharded])
+def test_two_sets_with_the_same_names_have_a_cache_each(tmp_path, made, encoder):
+    one = cached(tmp_path, made(tmp_path / "a", 1), encoder)
+    other = cached(tmp_path, made(tmp_path / "b", 2), encoder)
+    assert one.folder != other.folder
+    assert not torch.equal(one.read(0, [0, 1]), other.read(0, [0, 1]))
+    copy = cached(tmp_path, made(tmp_path / "c", 1), encoder)
+    assert copy.folder == one.folder
+
+
+def test_other_augmentation_is_another_cache(tmp_path, encoder, monkeypatch):
+    examples = pictures(tmp_path / "photos", 1)
+    one = cached(tmp_path, examples, encoder)
+    monkeypatch.setitem(augment.COLOUR, "brightness", 0.9)
+    other = cached(tmp_path, examples, encoder)
+    assert one.folder != other.folder
+    assert not torch.equal(one.read(2, [0, 1]), other.read(2, [0, 1]))
+    monkeypatch.setitem(augment.CROP, "scale", (0.1, 0.2))
+    third = cached(tmp_path, examples, encoder)
+    assert third.folder not in (one.folder, other.folder)
+    assert cached(tmp_path, examples, encoder, dtype=torch.bfloat16).folder != third.folder
+
+
+# -- what prepare may replace ----------------------------------------------------------------------
+
+
+def prepare(folder, *words):
+    base = ["prepare", "--images", folder, "--annotations", folder / "captions.json"]
+    return main([str(w) for w in (*base, *words)])
+
+
+@pytest.fixture
+def shards(folder):
+    """Three photos in our own shards, of two each."""
+    assert prepare(folder, "--shards-out", folder / "shards", "--per-shard", 2) == 1
+    return folder / "shards"
+
+
+def contents(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to", "folder"])
+def test_shards_are_never_written_over_what_is_read(tmp_path, shards, link, overwrite, capsys):
+    out = shards
+    if link == "folder":
+        out = tmp_path / "elsewhere"
+        out.symlink_to(shards)
+    elif link:
+        out = tmp_path / "elsewhere"
+        out.mkdir()
+        getattr(out / "shard-00001.tar", link)(shards / "shard-00001.tar")
+    before = contents(tmp_path)
+    words = ["prepare", "--shards", shards, "--shards-out", out, "--per-shard", 1, *overwrite]
+    assert main([str(w) for w in words]) == 2
+    assert "--shards" in capsys.readouterr().err and contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+@pytest.mark.parametrize("option", ["--report", "--tokenizer"])
+@pytest.mark.parametrize("name", ["captions.json", "0.jpg", "link.json", "hard.json"])
+def test_an_output_never_replaces_an_input(folder, option, name, overwrite, capsys):
+    (folder / "link.json").symlink_to(folder / "captions.json")
+    (folder / "hard.json").hardlink_to(folder / "captions.json")
+    before = contents(folder)
+    assert prepare(folder, option, folder / name, *overwrite) == 2
+    assert f"{option} would replace" in capsys.readouterr().err and contents(folder) == before
+
+
+@pytest.mark.parametrize("option", ["--report", "--tokenizer", "--shards-out"])
+def test_another_file_is_replaced_only_when_asked(tmp_path, folder, option, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    path = out / "shard-00000.tar" if option == "--shards-out" else out / "file.json"
+    words = [option, out if option == "--shards-out" else path]
+    path.write_text('{"mine": true}')
+    assert prepare(folder, *words) == 2 and "--overwrite" in capsys.readouterr().err
+    assert path.read_text() == '{"mine": true}'
+    assert prepare(folder, *words, "--overwrite") == 1
+    made = path.read_bytes()
+    assert b"mine" not in made
+    assert prepare(folder, *words) == 1  # its own earlier output
+    assert path.read_bytes() == made
+
+
+def test_shards_of_an_earlier_run_do_not_stay_among_the_new_ones(shards, folder):
+    (shards / "other.tar").write_bytes(b"of somebody")
+    assert prepare(folder, "--shards-out", shards, "--per-shard", 5) == 1
+    assert sorted(p.name for p in shards.iterdir()) == ["other.tar", "shard-00000.tar"]
+    (shards / "other.tar").unlink()
+    assert len(load_shards(shards)) == 3
+
+
+def test_an_output_in_a_folder_that_is_not_there_is_told_at_once(folder, capsys):
+    assert prepare(folder, "--report", folder / "none" / "report.json") == 2
+    assert "no such folder" in capsys.readouterr().err

@@ -16,9 +16,12 @@ from .data import Example
 
 # Views 0 and 1 are the photograph and its mirror image; from here on views are random ones.
 FIRST_RANDOM_VIEW = 2
+# Of random views. Not the hue: that alone would take longer than all the rest.
+COLOUR = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3}
+CROP = {"scale": (0.55, 1.0), "ratio": (0.75, 1.33)}
 
 
-def flipped(view: int, index: int, seed: int) -> bool:
+def flipped(view: int, index: int, seed: int = 0) -> bool:
     """Whether this view of photo `index` is mirrored, at every visit alike."""
     if view < FIRST_RANDOM_VIEW:
         return view == 1
@@ -61,9 +64,12 @@ class Views(torch.utils.data.Dataset):
         self.examples = examples
         self.size = size
         self.seed = seed
-        # Not the hue: that alone would take longer than all the rest.
-        self.colour = v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3)
-        self.crop = v2.RandomResizedCrop(size, scale=(0.55, 1.0), ratio=(0.75, 1.33))
+        self.colour = v2.ColorJitter(**COLOUR)
+        self.crop = v2.RandomResizedCrop(size, **CROP)
+
+    def settings(self) -> str:
+        """What the views of a photograph follow from."""
+        return repr((self.size, self.seed, FIRST_RANDOM_VIEW, self.crop, self.colour))
 
     def __getitem__(self, key: tuple[int, int]) -> torch.Tensor:
         index, view = key

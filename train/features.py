@@ -1,13 +1,15 @@
 """The cached-feature mode: run what is frozen of the encoder once over every view of every photo.
 
 That is its trunk, or all of it. One file a view, float16 (P, h, w, C), filled in order and resumed
-where it stopped. A cache belongs to its frozen weights, photographs and augmentation: it is named
-by a fingerprint of them, so that a changed setting never meets an old cache.
+where it stopped. A cache belongs to its frozen weights, the bytes of its photographs, and the
+settings of their views: it is named by a fingerprint of them, so that a changed one never meets an
+old cache.
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from captioner.encoders import PatchEncoder
+from captioner.errors import DataError
 
 from .augment import Views, flipped
 from .data import Example
@@ -29,7 +32,6 @@ class FeatureCache:
         folder: Path,
         examples: Sequence[Example],
         views: int,
-        seed: int = 0,
         *,
         whole: bool = False,
     ):
@@ -37,17 +39,17 @@ class FeatureCache:
         self.whole = whole
         self.examples = examples
         self.views = views
-        self.seed = seed
         self.maps: list[np.ndarray] = []
 
     def fill(
-        self, encoder: PatchEncoder, *, dtype: torch.dtype, batch_size: int = 32, workers: int = 0
+        self, encoder: PatchEncoder, *, dtype: torch.dtype, batch_size: int = 32
     ) -> "FeatureCache":
         """Compute what is missing, with progress; then open the files for reading."""
-        self.folder = self.folder / self._fingerprint(encoder)
+        views = Views(self.examples, encoder.config.size)
+        self.folder = self.folder / self._fingerprint(encoder, views, dtype)
         self.folder.mkdir(parents=True, exist_ok=True)
         for view in range(self.views):
-            self.maps.append(self._fill_view(encoder, view, dtype, batch_size, workers))
+            self.maps.append(self._fill_view(encoder, views, view, dtype, batch_size))
         return self
 
     def read(self, view: int, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
@@ -55,17 +57,21 @@ class FeatureCache:
         return torch.from_numpy(self.maps[view][np.asarray(indices)]).permute(0, 3, 1, 2)
 
     def flipped(self, view: int, index: int) -> bool:
-        return flipped(view, index, self.seed)
+        return flipped(view, index)
 
-    def _fingerprint(self, encoder: PatchEncoder) -> str:
+    def _fingerprint(self, encoder: PatchEncoder, views: Views, dtype: torch.dtype) -> str:
         digest = hashlib.sha256()
-        config = encoder.config.to_dict()
-        digest.update(json.dumps([config, self.seed], sort_keys=True, default=str).encode())
+        settings = [encoder.config.to_dict(), self.whole, views.settings(), str(dtype)]
+        digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
         frozen = list(encoder.parameters()) if self.whole else encoder.trunk_parameters()
         for parameter in frozen:
             digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
-        for example in self.examples:
-            digest.update(example.file.name.encode())
+        with ThreadPoolExecutor() as pool:
+            for photo in tqdm(
+                pool.map(_hash_of, self.examples), "which photographs", len(self.examples),
+                unit="photo", delay=5,
+            ):  # fmt: skip
+                digest.update(photo)
         return digest.hexdigest()[:16]
 
     def _run(self, encoder: PatchEncoder, pixels: torch.Tensor) -> torch.Tensor:
@@ -79,7 +85,7 @@ class FeatureCache:
 
     @torch.inference_mode()
     def _fill_view(
-        self, encoder: PatchEncoder, view: int, dtype: torch.dtype, batch_size: int, workers: int
+        self, encoder: PatchEncoder, views: Views, view: int, dtype: torch.dtype, batch_size: int
     ) -> np.ndarray:
         count = len(self.examples)
         size = encoder.config.size
@@ -96,10 +102,9 @@ class FeatureCache:
         done = int(mark.read_text() or 0) if mark.exists() else 0
         if done < count:
             loader = torch.utils.data.DataLoader(
-                Views(self.examples, size, self.seed),
+                views,
                 sampler=[(index, view) for index in range(done, count)],
                 batch_size=batch_size,
-                num_workers=workers,
             )
             bar = tqdm(total=count, initial=done, desc=f"features, view {view}", unit="photo")
             for pixels in loader:
@@ -113,3 +118,13 @@ class FeatureCache:
                     mark.write_text(str(done))
             bar.close()
         return np.load(path, mmap_mode="r")
+
+
+def _hash_of(example: Example) -> bytes:
+    """The hash of a photograph's bytes: names would not do, every set of shards has the same."""
+    try:
+        photo = example.photo
+        content = photo if isinstance(photo, bytes) else photo.read_bytes()
+    except OSError as error:
+        raise DataError(f"The photograph {example.file} cannot be read: {error}.") from error
+    return hashlib.sha256(content).digest()
