@@ -161,7 +161,7 @@ def pictures(folder, seed):
     for name in ("000000000.bmp", "000000001.bmp"):
         Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(folder / name)
         os.utime(folder / name, (1, 1))
-    return [Example(file, 0, ("a photo",)) for file in sorted(folder.iterdir())]
+    return [Example(0, f.name, ("a photo",), place=f) for f in sorted(folder.iterdir())]
 
 
 def sharded(folder, seed):

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from captioner.errors import DataError
 from captioner.model import CaptionModel
 
 
@@ -16,29 +15,12 @@ def choose_weights(model: CaptionModel, blocks: int) -> None:
     encoder = model.encoder
     encoder.requires_grad_(blocks != 0)
     if blocks > 0:
-        for parameter in encoder.parameters():
-            parameter.requires_grad_(False)
-        for block in encoder_blocks(encoder)[-blocks:]:
-            block.requires_grad_(True)
+        encoder.requires_grad_(False)
+        for block in encoder.blocks()[-blocks:]:
+            for parameter in block:
+                parameter.requires_grad_(True)
     for parameter in encoder.trunk_parameters():
         parameter.requires_grad_(False)
-
-
-def encoder_blocks(encoder: nn.Module) -> list[nn.Module]:
-    """The blocks of a backbone in order: the longest list of modules that holds most weights.
-
-    Raises DataError for a backbone that is not made of blocks.
-    """
-    lists = [m for m in encoder.modules() if isinstance(m, (nn.ModuleList, nn.Sequential))]
-    lists = [m for m in lists if len(m) > 1]
-
-    def weight(module: nn.Module) -> int:
-        return sum(p.numel() for p in module.parameters())
-
-    if not lists:
-        raise DataError("This encoder is not made of blocks: train it whole, or not at all.")
-    most = max(weight(m) for m in lists)
-    return list(max((m for m in lists if weight(m) > most / 2), key=len))
 
 
 def adamw(model: nn.Module, weight_decay: float) -> torch.optim.AdamW:
