@@ -191,7 +191,9 @@ def test_timm_maps_with_channels_last_are_turned(tmp_path):
     assert places(encoder, 32) == list(range(16))
 
 
-@pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "test_mambaout"])
+@pytest.mark.parametrize(
+    "name", ["test_vit", "xcit_nano_12_p16_224", "test_efficientnet", "test_mambaout"]
+)
 def test_timm_features_are_what_the_model_computes_last(name):
     torch.manual_seed(0)
     encoder = build_encoder(unfolded("timm", name, 160))

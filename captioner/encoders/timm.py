@@ -95,10 +95,15 @@ class TimmEncoder(PatchEncoder):
         )
         if not isinstance(last, Tensor) or last.ndim != 4:
             raise ModelError(f"timm's {self.config.name} has no feature map to attend to.")
-        # What comes last may be tokens, or the same map with its channels last. Another map is made
-        # by layers behind the last stage, as in the EfficientNet family.
-        is_map = isinstance(final, Tensor) and final.ndim == 4
-        return final if is_map and final.shape != last.permute(0, 2, 3, 1).shape else last
+        # The map is of the last stage. Layers may follow: a convolution in the EfficientNet family,
+        # class attention in XCiT. Where they give a map or patches, the features are theirs.
+        prefix = getattr(net, "num_prefix_tokens", None)
+        channels_last = last.permute(0, 2, 3, 1)
+        if isinstance(final, Tensor) and final.ndim == 4 and final.shape != channels_last.shape:
+            return final
+        if isinstance(final, Tensor) and final.ndim == 3 and prefix is not None:
+            return final[:, prefix:].mT.reshape(last.shape)
+        return last
 
     def blocks(self) -> list[list[nn.Parameter]]:
         net: Any = self.backbone
