@@ -7,6 +7,7 @@ import sys
 import pytest
 from PIL import Image
 
+from captioner.outputs import is_sheet
 from captioner.samples import sample_photos
 
 from .commands import run
@@ -73,6 +74,7 @@ def test_contact_sheets_are_written(folder, photos, tmp_path):
     assert sorted(p.name for p in sheets.iterdir()) == ["a.png", "b-2.png", "b.png", "c.png"]
     with Image.open(sheets / "a.png") as sheet:
         assert sheet.width > 300
+    assert is_sheet(sheets / "a.png")
 
 
 def test_settings_reach_the_search(folder, photos):

@@ -64,7 +64,7 @@ class WriteMetadata:
 
     def _change(self, part: Path, keys: list[str], photo: Described) -> bool:
         """Write into the copy; False when it holds the caption already."""
-        with _exiv2().Image(str(part)) as image:
+        with _open(part) as image:
             if image.get_mime_type() not in WRITABLE:
                 raise PhotoError(
                     f"The caption was not written into {photo.name}: that can be done in JPEG, "
@@ -90,7 +90,7 @@ class WriteMetadata:
 def has_description(file: Path) -> bool:
     """Whether a photo has a description in its XMP; False where that cannot be read."""
     try:
-        with _exiv2().Image(str(file)) as image:
+        with _open(file) as image:
             return bool(_text(image.read_xmp().get(DESCRIPTION)))
     except (RuntimeError, OSError, UnicodeDecodeError):
         return False
@@ -127,7 +127,14 @@ def _text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _exiv2() -> Any:
+def _open(path: Path) -> Any:
     import pyexiv2
 
-    return pyexiv2
+    return pyexiv2.Image(_Name(path))
+
+
+class _Name(str):
+    """A file's name, which need not be UTF-8, for pyexiv2, which encodes it itself."""
+
+    def encode(self, encoding: str = "", errors: str = "") -> bytes:
+        return os.fsencode(str(self))

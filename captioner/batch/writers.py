@@ -168,8 +168,9 @@ class Sidecars:
         self.guard.check_each(path, what, is_text, photo=item.file, only=is_text)
         text = f"{caption}\n"
         try:
-            if path in self._written or (path.exists() and not self.guard.overwrite):
-                if path.read_bytes() == text.encode():
+            there = path.read_bytes() if path.exists() else b""
+            if there and (path in self._written or not self.guard.overwrite):
+                if there == text.encode():
                     return  # our own, from a run that was stopped just then
                 raise CaptionerError(
                     f"The caption of {item.name} was not written: {path} is there already with "
