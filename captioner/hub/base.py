@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from captioner.attention import Combine, Placement
 from captioner.errors import SettingError
 from captioner.generation import Conventions, Search
+from captioner.model import CPU_PHOTOS
 from captioner.photos import Photo
 from captioner.request import Request
 
@@ -80,6 +81,23 @@ class HubModel(nn.Module):
             for name, x in made.items()
             if isinstance(x, Tensor)
         }
+
+    def prompt(self, request: Request) -> tuple[str, tuple[int, ...]]:
+        """What of a request the encoder is to read, and the ids that come before every caption."""
+        return "", ()
+
+    def encode(self, pixels: dict[str, Tensor], prompt: str) -> tuple[Tensor, Tensor | None]:
+        """What the processor gave, and a prompt -> what is known of the photos, in two tensors."""
+        raise NotImplementedError
+
+    def encoded(self, photos: Sequence[Photo], prompt: str) -> list[tuple[Tensor, Tensor | None]]:
+        """`encode` of a batch: on a CPU a few photos at a time, as with our own encoders."""
+        pixels = dict(self.pixels(photos))
+        group = CPU_PHOTOS if self.device.type == "cpu" else len(photos)
+        return [
+            self.encode({name: x[at : at + group] for name, x in pixels.items()}, prompt)
+            for at in range(0, len(photos), group)
+        ]
 
     def pictures(self, image: Image.Image) -> Sequence[np.ndarray]:
         """What the model sees of an image: views (3, H, W) in the image's own colours."""

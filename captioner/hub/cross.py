@@ -22,7 +22,6 @@ from captioner.attention import Placement
 from captioner.decoder import KeyValue
 from captioner.errors import SettingError
 from captioner.generation import Hypothesis, Processor, Search, generate
-from captioner.model import CPU_PHOTOS
 from captioner.photos import Photo
 from captioner.request import Request
 
@@ -98,7 +97,7 @@ class CrossAttention(nn.Module):
 def share_photos(net: nn.Module, reading: Reading) -> list[CrossAttention]:
     """Put a CrossAttention in the place of every cross-attention of a model, first layer first.
 
-    The library writes them in four ways: those of BERT and its kin, GPT-2, BART, and T5.
+    The library writes them in a few ways: those of BERT and its kin, GPT-2, BART, and T5.
     """
     made: list[CrossAttention] = []
     for name, old in list(net.named_modules()):
@@ -122,6 +121,11 @@ def share_photos(net: nn.Module, reading: Reading) -> list[CrossAttention]:
             parts = {
                 "query": old.query, "keys_values": Pair(old.key, old.value), "heads": old.n_heads,
                 "output": old.output, "scale": old.scaling, "returns": 3,
+            }  # fmt: skip
+        elif name.endswith("EncDecAttention"):
+            parts = {
+                "query": old.q, "keys_values": Pair(old.k, old.v), "heads": old.n_heads,
+                "output": old.o, "scale": old.scaling, "returns": 3,
             }  # fmt: skip
         else:
             continue
@@ -157,7 +161,8 @@ class Seen:
     """A batch of photos as the text of a checkpoint looks at them.
 
     memory, mask: as `Reading`. placements: of each photo, over the cells among the N positions,
-    which begin at `first`. prompt: the ids that are read before every caption.
+    which begin at `first`; where there are learned queries instead, `lens` (B, Q, cells) says what
+    they look at. prompt: the ids that are read before every caption.
     """
 
     memory: list[KeyValue]
@@ -165,6 +170,7 @@ class Seen:
     placements: list[Placement]
     first: int
     prompt: tuple[int, ...] = ()
+    lens: Tensor | None = None
 
     def part(self, photos: Sequence[int] | Tensor) -> Seen:
         index = torch.as_tensor(photos, device=self.memory[0][0].device)
@@ -172,11 +178,13 @@ class Seen:
             [(k[index], v[index]) for k, v in self.memory],
             None if self.mask is None else self.mask[index],
             [self.placements[i] for i in index.tolist()], self.first, self.prompt,
+            None if self.lens is None else self.lens[index],
         )  # fmt: skip
 
 
 class CrossModel(HubModel):
-    """A family gives `encode`, `logits`, and these:
+    """A family gives `encode` (encoder states (B, N, C); and where it has one the mask (B, N) of
+    the states to look at, or the lens (B, Q, cells) of `Seen`), `logits`, and these:
 
     begin, end: the ids that captions begin and end with. places: tokens that the decoder has
     positions for. first: which of the encoder's positions is the first cell of the photo.
@@ -193,34 +201,25 @@ class CrossModel(HubModel):
         self.crosses = share_photos(self.net, self.reading)
         self.layers = [f"Layer {i + 1}" for i in range(len(self.crosses))]
 
-    def encode(self, pixels: dict[str, Tensor], prompt: str) -> tuple[Tensor, Tensor | None]:
-        """What the processor gave -> states (B, N, C), and a mask (B, N) of those to look at."""
-        raise NotImplementedError
-
     def logits(self, ids: Tensor, states: Tensor, cache: Any) -> Tensor:
         """ids (R, T), a cache of what came before or None -> logits (R, T, V). `states` (R, 1, C)
         stands for the encoder's, which the layers have already."""
         raise NotImplementedError
 
-    def prompt(self, request: Request) -> tuple[str, tuple[int, ...]]:
-        """What of a request the encoder is to read, and the ids that come before every caption."""
-        return "", ()
-
     @torch.inference_mode()
     def see(self, photos: Sequence[Photo], request: Request) -> Seen:
         text, ids = self.prompt(request)
-        pixels = dict(self.pixels(photos))
-        # On a CPU a few photos at a time, as with our own encoders.
-        group = CPU_PHOTOS if self.device.type == "cpu" else len(photos)
-        parts = [
-            self.encode({name: x[at : at + group] for name, x in pixels.items()}, text)
-            for at in range(0, len(photos), group)
-        ]
+        parts = self.encoded(photos, text)
         states = torch.cat([part for part, _ in parts])
-        masks = [mask for _, mask in parts if mask is not None]
-        mask = torch.cat(masks).bool()[:, None, None] if masks else None
+        others = [other for _, other in parts if other is not None]
+        other = torch.cat(others) if others else None
         memory = [cross.memory(states) for cross in self.crosses]
-        return Seen(memory, mask, [self.place(photo) for photo in photos], self.first, ids)
+        seen = Seen(memory, None, [self.place(photo) for photo in photos], self.first, ids)
+        if other is not None and other.dim() == 2:
+            seen.mask = other.bool()[:, None, None]
+        else:
+            seen.lens = other
+        return seen
 
     def part(self, memory: Seen, photos: Sequence[int]) -> Seen:
         return memory.part(photos)
@@ -269,9 +268,12 @@ class CrossModel(HubModel):
         finally:
             self.reading.weights = None
         for i, ids in enumerate(captions):
-            cells = slice(self.first, self.first + memory.placements[i].cells)
+            lens = None if memory.lens is None else memory.lens[i].float()
+            count = memory.placements[i].cells if lens is None else len(lens)
+            cells = slice(memory.first, memory.first + count)
             at = len(before) - 1
-            yield torch.stack([w[i, :, at : at + len(ids), cells] for w in layers]).float().cpu()
+            weights = torch.stack([w[i, :, at : at + len(ids), cells] for w in layers]).float()
+            yield (weights if lens is None else weights @ lens).cpu()
 
     def run(self, ids: Tensor, memory: Seen, cache: Any) -> Tensor:
         """The decoder over the photos in `memory`: ids (R, T) -> logits (R, T, V)."""

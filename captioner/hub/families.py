@@ -17,6 +17,10 @@ FAMILIES = {
     "vision-encoder-decoder": "encoder_decoder",
     "florence2": "florence",
     "pix2struct": "pix2struct",
+    "git": "git",
+    "blip-2": "qformer",
+    "instructblip": "qformer",
+    "kosmos-2": "kosmos",
 }
 """model_type in config.json -> the module here that loads it."""
 

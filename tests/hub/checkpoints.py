@@ -2,6 +2,7 @@
 classes, tokenizers trained on the spot, and each family's real processor."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,25 @@ def encoder_decoder(
     return save(folder, net, images, tokenizer)
 
 
+def git(folder: Path, seed: int = 0) -> Path:
+    from transformers import CLIPImageProcessor, GitConfig, GitForCausalLM, GitProcessor
+
+    tokenizer = wordpiece()
+    ids = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+    config = GitConfig(
+        vision_config={
+            "hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 1,
+            "num_attention_heads": 4, "image_size": 32, "patch_size": 8,
+        },
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=48, **ids,
+    )  # fmt: skip
+    net = GitForCausalLM(config).eval()
+    shake(net, seed, 3)
+    images = CLIPImageProcessor(size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32})
+    return save(folder, net, GitProcessor(images, tokenizer))
+
+
 def florence2(folder: Path, seed: int = 0) -> Path:
     from transformers import (
         CLIPImageProcessor,
@@ -214,18 +234,21 @@ def florence2(folder: Path, seed: int = 0) -> Path:
     return save(folder, net, Florence2Processor(images, tokenizer))
 
 
-def unigram(size: int = 70) -> Any:
-    """A T5 tokenizer: <pad> 0, </s> 1, <unk> 2."""
-    from transformers import T5Tokenizer
+def unigram(size: int = 70, *, roberta: bool = False) -> Any:
+    """A T5 tokenizer: <pad> 0, </s> 1, <unk> 2; or XLM-RoBERTa's: <s> 0, <pad> 1, </s> 2,
+    <unk> 3."""
+    from transformers import T5Tokenizer, XLMRobertaTokenizer
 
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>"] if roberta else ["<pad>", "</s>", "<unk>"]
     trainer = trainers.UnigramTrainer(
-        vocab_size=size, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>",
-        show_progress=False,
-    )  # fmt: skip
+        vocab_size=size, special_tokens=special, unk_token="<unk>", show_progress=False
+    )
     tokenizer.train_from_iterator(TEXTS, trainer)
     pieces = [tuple(piece) for piece in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    if roberta:
+        return XLMRobertaTokenizer(vocab=[*pieces, ("<mask>", 0.0)])
     return T5Tokenizer(vocab=pieces, extra_ids=0)
 
 
@@ -254,3 +277,70 @@ def pix2struct(folder: Path, seed: int = 0) -> Path:
     shake(net, seed, 1)
     images = Pix2StructImageProcessor(patch_size={"height": 8, "width": 8}, max_patches=20)
     return save(folder, net, Pix2StructProcessor(images, tokenizer))
+
+
+def qformer(folder: Path, kind: str = "blip2", text: str = "opt", seed: int = 0) -> Path:
+    """BLIP-2 or InstructBLIP with a language model of a kind: opt, llama, t5."""
+    import transformers
+
+    name = {"blip2": "Blip2", "instructblip": "InstructBlip"}[kind]
+    of = partial(getattr, transformers)
+    tokenizer = unigram() if text == "t5" else byte_bpe()
+    images = transformers.BlipImageProcessor(size={"height": 32, "width": 32})
+    parts = [images, tokenizer, *([wordpiece()] if kind == "instructblip" else [])]
+    processor = of(f"{name}Processor")(*parts, num_query_tokens=5)
+    words = {"vocab_size": len(tokenizer), "model_type": text}
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    language = {
+        "opt": {
+            **small, "ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 80,
+            "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
+        },
+        "llama": {
+            **small, "intermediate_size": 48, "max_position_embeddings": 80,
+            "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "num_key_value_heads": 2,
+        },
+        "t5": {
+            "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_decoder_layers": 2,
+            "num_heads": 4, "decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0,
+        },
+    }[text]  # fmt: skip
+    config = of(f"{name}Config")(
+        vision_config={**small, "intermediate_size": 48, "image_size": 32, "patch_size": 8},
+        qformer_config={
+            **small, "intermediate_size": 48, "encoder_hidden_size": 32, "vocab_size": 90,
+            "cross_attention_frequency": 1,
+        },
+        text_config={**words, **language},
+        num_query_tokens=5, image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )  # fmt: skip
+    net = of(f"{name}ForConditionalGeneration")(config).eval()
+    shake(net, seed, 1 if text == "t5" else 0)
+    return save(folder, net, processor)
+
+
+def kosmos2(folder: Path, seed: int = 0) -> Path:
+    from transformers import (
+        CLIPImageProcessor,
+        Kosmos2Config,
+        Kosmos2ForConditionalGeneration,
+        Kosmos2Processor,
+    )  # fmt: skip
+
+    tokenizer = unigram(roberta=True)
+    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    processor = Kosmos2Processor(images, tokenizer, num_patch_index_tokens=4)
+    config = Kosmos2Config(
+        text_config={
+            "vocab_size": len(tokenizer), "embed_dim": 32, "layers": 2, "ffn_dim": 48,
+            "attention_heads": 4, "max_position_embeddings": 100,
+        },
+        vision_config={
+            "hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 1,
+            "num_attention_heads": 4, "image_size": 32, "patch_size": 8,
+        },
+        latent_query_num=6,
+    )  # fmt: skip
+    net = Kosmos2ForConditionalGeneration(config).eval()
+    shake(net, seed, 2)
+    return save(folder, net, processor)

@@ -37,8 +37,10 @@ def calm(made) -> Callable[..., Captioner]:
                         p.data[..., : p.shape[-1] // 2] = 0
             elif kind[0] == "pix2struct":
                 encoders = [net.encoder.encoder]
+            elif kind[0] == "git":
+                encoders = [known[kind].model.tower]
             else:
-                encoders = [net.vision_model if kind[0] == "blip" else net.encoder]
+                encoders = [net.vision_model if hasattr(net, "vision_model") else net.encoder]
             with torch.no_grad():
                 for p in (p for encoder in encoders for p in encoder.parameters()):
                     p.mul_(0.05 if p.dim() == 2 or (kind[0] == "florence2" and p.dim() > 1) else 1)
@@ -130,9 +132,96 @@ def test_pix2struct_s_second_look_is_the_library_s(made, loaded):
     assert len(grids) > 2 and all(rows * columns <= 20 for rows, columns in grids)
 
 
-def same_attention(model: Captioner, caption, weights: torch.Tensor) -> None:
+def test_git_s_second_look_is_the_library_s(made, loaded):
+    from transformers import AutoProcessor, GitForCausalLM
+
+    model, images = loaded("git"), photos(4)
+    net = GitForCausalLM.from_pretrained(made("git")).eval()
+    processor = AutoProcessor.from_pretrained(made("git"))
+    with torch.inference_mode():
+        for image, caption in zip(images, model.caption(images, ASKED), strict=True):
+            ids = torch.tensor([[2, *caption.ids]])[:, :-1]
+            pixels = processor(images=[image], return_tensors="pt").pixel_values
+            out = net(input_ids=ids, pixel_values=pixels, output_attentions=True)
+            # The class token and 16 patches, then the text.
+            weights = torch.stack(out.attentions)[:, 0, :, 17:, 1:17]
+            same_attention(model, caption, weights, "image-token attention")
+
+
+@pytest.mark.parametrize(
+    "kind, text", [("blip2", "opt"), ("blip2", "t5"), ("instructblip", "llama")]
+)
+def test_a_q_former_s_second_look_composes_the_library_s(made, loaded, kind, text):
+    import transformers
+
+    name = {"blip2": "Blip2", "instructblip": "InstructBlip"}[kind]
+    folder, model = made("qformer", kind, text), loaded("qformer", kind, text)
+    net = getattr(transformers, f"{name}ForConditionalGeneration").from_pretrained(
+        folder, attn_implementation="eager"
+    )
+    net.eval()
+    processor, images = transformers.AutoProcessor.from_pretrained(folder), photos(3)
+    asked = ASKED.with_(prompt="a dog")
+    with torch.inference_mode():
+        for image, caption in zip(images, model.caption(images, asked), strict=True):
+            inputs = processor(images=[image], text=["a dog"], return_tensors="pt")
+            seen = net.vision_model(inputs.pixel_values).last_hidden_state
+            instructed = {}
+            if kind == "instructblip":
+                ids = inputs.qformer_input_ids
+                instructed = {"input_ids": ids, "attention_mask": torch.ones(1, 5 + ids.shape[1])}
+            lens = torch.stack(net.qformer(
+                query_embeds=net.query_tokens, encoder_hidden_states=seen,
+                output_attentions=True, **instructed,
+            ).cross_attentions).mean(dim=(0, 2))[0, :, 1:]  # fmt: skip
+            ids = torch.tensor([[*caption.ids]])
+            if text == "t5":
+                inputs["decoder_input_ids"] = torch.cat([torch.zeros(1, 1).long(), ids[:, :-1]], 1)
+                out = net(**inputs, output_attentions=True).language_model_outputs
+                looks = torch.stack(out.cross_attentions)[:, 0, :, :, :5]
+            else:
+                before = inputs.input_ids
+                begin = torch.zeros(1, 1).long()
+                row = torch.cat([before[:, :5], begin, before[:, 5:], ids[:, :-1]], dim=1)
+                inputs["input_ids"], inputs["attention_mask"] = row, torch.ones_like(row)
+                out = net(**inputs, output_attentions=True).language_model_outputs
+                looks = torch.stack(out.attentions)[:, 0, :, before.shape[1] :, :5]
+            weights = looks @ (lens / lens.sum(-1, keepdim=True))
+            same_attention(model, caption, weights, "query-composed attention")
+
+
+def test_kosmos_s_second_look_composes_the_library_s(made, loaded):
+    from transformers import AutoProcessor, Kosmos2ForConditionalGeneration
+
+    model, images = loaded("kosmos2"), photos(3)
+    net = Kosmos2ForConditionalGeneration.from_pretrained(
+        made("kosmos2"), attn_implementation="eager"
+    ).eval()
+    processor = AutoProcessor.from_pretrained(made("kosmos2"))
+    with torch.inference_mode():
+        for image, caption in zip(images, model.caption(images, ASKED), strict=True):
+            inputs = processor(
+                images=[image], text=["An image of"], return_tensors="pt", num_image_tokens=6
+            )
+            before = inputs.input_ids.shape[1]
+            row = torch.cat([inputs.input_ids, torch.tensor([[*caption.ids]])[:, :-1]], dim=1)
+            mask = inputs.image_embeds_position_mask
+            more = torch.zeros(1, row.shape[1] - mask.shape[1], dtype=mask.dtype)
+            out = net(
+                pixel_values=inputs.pixel_values, input_ids=row, output_attentions=True,
+                image_embeds_position_mask=torch.cat([mask, more], dim=1),
+            )  # fmt: skip
+            lens = out.image_outputs.projection_attentions.mean(dim=1)[0, :, 1:17]
+            looks = torch.stack(out.attentions)[:, 0, :, before - 1 :, 2:8]
+            weights = looks @ (lens / lens.sum(-1, keepdim=True))
+            same_attention(model, caption, weights, "query-composed attention")
+
+
+def same_attention(
+    model: Captioner, caption, weights: torch.Tensor, kind: str = "cross-attention"
+) -> None:
     """The second look gives these weights (L, H, T, N), and the words' maps are made of them."""
-    assert caption.maps == "cross-attention"
+    assert caption.maps == kind
     seen = model.model.see([caption.photo], caption.request)
     placement = model.model.placement(seen, 0)
     [look] = model.model.look(seen, [caption.ids])
@@ -178,6 +267,53 @@ def test_the_peak_is_in_the_cell_of_a_grid_that_follows_the_photo(calm, kind, si
     check_peak(model, size, (0.0, 0.0, 1.0, 1.0), (rows, columns), cell)
 
 
+@pytest.mark.parametrize("size", [(96, 64), (64, 96), (160, 50)])
+@pytest.mark.parametrize("cell", [(0, 0), (2, 1), (3, 3)])
+@pytest.mark.parametrize("kind", [("git",), ("qformer", "blip2", "opt"), ("kosmos2",)])
+def test_the_peak_of_a_prefix_model_is_where_it_looked(calm, kind, size, cell):
+    """The queries of its first layer that looks at patches are planted."""
+    model = calm(*kind)
+    net, inner = model.model.net, model.model
+    shorter = {"git": 36, "kosmos2": 32}.get(kind[0])
+    box = middle(size, shorter, 32) if shorter else (0.0, 0.0, 1.0, 1.0)
+
+    def keys(image: Image.Image) -> torch.Tensor:
+        pixels = inner.pixels([Photo(image, *image.size)])["pixel_values"]
+        with torch.inference_mode():
+            if kind[0] == "git":
+                seen = net.git.visual_projection(inner.tower(pixels).last_hidden_state)
+                return net.git.encoder.layer[0].attention.self.key(seen)
+            seen = net.vision_model(pixel_values=pixels)[0]
+            if kind[0] == "kosmos2":
+                seen = net.vision_model.model.post_layernorm(seen)
+                seen = net.image_to_text_projection.dense(
+                    torch.nn.functional.normalize(seen, dim=-1)
+                )
+                return net.image_to_text_projection.x_attn.k_proj(seen)
+            return net.qformer.encoder.layer[0].crossattention.attention.key(seen)
+
+    owner, name = {
+        "git": lambda: (net.git.encoder.layer[0].attention.self, "query"),
+        "kosmos2": lambda: (net.image_to_text_projection.x_attn, "q_proj"),
+        "qformer": lambda: (net.qformer.encoder.layer[0].crossattention.attention, "query"),
+    }[kind[0]]()
+
+    def look(plain: Image.Image, spot: Image.Image) -> np.ndarray:
+        change = (keys(spot) - keys(plain))[0, 1:]  # after the class token
+        wanted = change[change.norm(dim=1).argmax()].unflatten(0, (4, -1))
+        kept = getattr(owner, name)
+        setattr(owner, name, Constant((wanted / wanted.norm(dim=1, keepdim=True) * 60).flatten()))
+        try:
+            seen = inner.see([Photo(spot, *spot.size)], ASKED)
+            [weights] = inner.look(seen, [[5, 6, 7]])
+        finally:
+            setattr(owner, name, kept)
+        first = weights[:1].numpy()  # of the layers that follow, none is planted
+        return inner.placement(seen, 0).lay(token_maps(first, inner.combine))[1]
+
+    check_peak(model, size, box, (4, 4), cell, look)
+
+
 def middle(size: tuple[int, int], shorter: int, crop: int) -> tuple[float, float, float, float]:
     """The box of a centre crop after the shorter side is made `shorter` pixels long."""
     scale = shorter / min(size)
@@ -186,7 +322,7 @@ def middle(size: tuple[int, int], shorter: int, crop: int) -> tuple[float, float
     return left / width, top / height, (left + crop) / width, (top + crop) / height
 
 
-def check_peak(model, size, box, grid, cell) -> None:
+def check_peak(model, size, box, grid, cell, look=None) -> None:
     """Paint a spot on what one cell of the model's grid sees of a photo, let every query look for
     what it changes in the model's keys, and find the peak of the maps on the spot."""
     (rows, columns), (row, column) = grid, cell
@@ -200,7 +336,7 @@ def check_peak(model, size, box, grid, cell) -> None:
         (round(x * size[0] - half[0]), round(y * size[1] - half[1]),
          round(x * size[0] + half[0]), round(y * size[1] + half[1])),
     )  # fmt: skip
-    heatmap = planted(model, plain, spot)
+    heatmap = look(plain, spot) if look else planted(model, plain, spot)
     height, width = heatmap.shape
     top, left = np.unravel_index(heatmap.argmax(), heatmap.shape)
     assert left / width <= x <= (left + 1) / width

@@ -64,7 +64,8 @@ def same(model: Captioner, net: Any, inputs: Any, images: list[Any], begin: int 
 
 def net_scores(net: Any, out: Any, settings: dict[str, Any]) -> torch.Tensor:
     """The log-probability of each token. A greedy search has them before they are normalised."""
-    decoder = getattr(net, "text_decoder", net)
+    inner = ("text_decoder", "language_model", "text_model")
+    decoder = next((getattr(net, name) for name in inner if hasattr(net, name)), net)
     if settings["beams"] == 1:
         return decoder.compute_transition_scores(out.sequences, out.scores, normalize_logits=True)
     return decoder.compute_transition_scores(
@@ -144,3 +145,62 @@ def test_pix2struct_writes_what_the_library_writes(made, loaded):
     )
     for settings in (GREEDY, {"beams": 3}):
         assert same(model, net, inputs, images, **settings) == 50
+
+
+def test_git_writes_what_the_library_writes(made, loaded):
+    from transformers import AutoProcessor, GitForCausalLM
+
+    model = loaded("git")
+    net = GitForCausalLM.from_pretrained(made("git")).eval()
+    images = photos(50, 9)
+    inputs = AutoProcessor.from_pretrained(made("git"))(images=images, return_tensors="pt")
+    for settings in (GREEDY, {"beams": 3}, {"beams": 4, "no_repeat": 2}):
+        assert same(model, net, inputs, images, **settings) == 50
+
+
+@pytest.mark.parametrize("kind, text", [
+    ("blip2", "opt"), ("blip2", "t5"), ("instructblip", "llama"), ("instructblip", "t5"),
+])  # fmt: skip
+def test_q_formers_write_what_the_library_writes(made, loaded, kind, text):
+    import transformers
+
+    name = {"blip2": "Blip2", "instructblip": "InstructBlip"}[kind]
+    folder, model = made("qformer", kind, text), loaded("qformer", kind, text)
+    net = getattr(transformers, f"{name}ForConditionalGeneration").from_pretrained(folder).eval()
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    images = photos(50, 10)
+    for prompt in ("", "a black dog"):
+        if not prompt and (kind, text) != ("blip2", "opt"):
+            continue  # the library needs one
+        asked = {"text": [prompt] * 50} if prompt else {}
+        inputs = processor(images=images, **asked, return_tensors="pt")
+        if prompt and text != "t5":  # our tokenizer adds no begin token, and theirs needs none
+            inputs = with_begin(inputs, 5)
+        begin = 1 if text == "t5" else inputs.input_ids.shape[1] if prompt else 6
+        for settings in (GREEDY, {"beams": 3}):
+            assert same(model, net, inputs, images, begin, prompt=prompt, **settings) == 50
+
+
+def with_begin(inputs: Any, queries: int) -> Any:
+    """The begin token (0) between the queries and the prompt, where the library's processors put
+    it for the tokenizers that have one."""
+    ids = inputs["input_ids"]
+    first = torch.zeros(len(ids), 1, dtype=ids.dtype)
+    inputs["input_ids"] = torch.cat([ids[:, :queries], first, ids[:, queries:]], dim=1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    return inputs
+
+
+def test_kosmos_writes_what_the_library_writes(made, loaded):
+    from transformers import AutoProcessor, Kosmos2ForConditionalGeneration
+
+    model = loaded("kosmos2")
+    net = Kosmos2ForConditionalGeneration.from_pretrained(made("kosmos2")).eval()
+    processor = AutoProcessor.from_pretrained(made("kosmos2"))
+    images = photos(50, 11)
+    inputs = processor(
+        images=images, text=["An image of"] * 50, return_tensors="pt", num_image_tokens=6
+    )
+    begin = inputs.input_ids.shape[1]
+    for settings in (GREEDY, {"beams": 3}):
+        assert same(model, net, inputs, images, begin, **settings) == 50
