@@ -32,7 +32,7 @@ app.command()(demo)
 @app.command()
 def info(
     model: ModelOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
 ) -> None:
     """Say which model this is, what it was trained on, its scores, and what the machine gives.
 

@@ -147,6 +147,19 @@ def test_help_shows_examples():
         assert done.returncode == 0 and f"captioner {command}" in done.stdout
 
 
+def test_every_option_has_a_sentence_that_says_what_it_does():
+    from typer.main import get_command
+
+    from captioner.cli import app
+
+    for name, command in get_command(app).commands.items():
+        for option in command.params:
+            words = option.help or ""
+            assert words[:1].isupper() and words.endswith("."), (name, option.name, words)
+            assert len(words.split()) >= 4, (name, option.name, words)
+            assert not words.startswith(("With ", "Of ", "In ", "Default")), (name, option.name)
+
+
 def test_the_samples_are_photographs_of_an_installed_package():
     pytest.importorskip("skimage")
     assert len(sample_photos()) >= 5

@@ -31,30 +31,34 @@ class ScoreSettings:
     """What is scored, how, and what is written besides the table."""
 
     split: str | None = setting(
-        None, "The split of a Karpathy file: train, restval, val, test (the default), or several "
-        "with commas.",
+        None, "Score only this split of a Karpathy file: train, restval, val or test, which is the "
+        "default; several are given with commas.",
     )  # fmt: skip
     metrics: str = setting(
         "CIDEr-D,BLEU,ROUGE-L",
-        "Names with commas: CIDEr-D, CIDEr, BLEU-1 to BLEU-4 (BLEU is all four), ROUGE-L; METEOR "
-        "and SPICE with the extra java-metrics.",
+        "Compute these metrics, given with commas: CIDEr-D, CIDEr, BLEU-1 to BLEU-4 (BLEU is all "
+        "four), ROUGE-L; METEOR and SPICE need the extra java-metrics.",
     )
     json: bool = setting(False, "Print JSON for programs and no table.")
     per_image: Path | None = setting(
         None, "Write each image's scores to this .csv or .jsonl file.", value="FILE"
     )
     compare: Path | None = setting(
-        None, "Another results file: is the difference more than chance?", value="FILE"
+        None,
+        "Compare with this results file, and say whether the difference is more than chance.",
+        value="FILE",
     )
     report: Path | None = setting(
         None, "Write a self-contained page with the best and the worst captions.", value="FILE"
     )
-    images: Path | None = setting(None, "The folder of the photos, for --report.", value="DIR")
+    images: Path | None = setting(None, "Show the photos of this folder in --report.", value="DIR")
     allow_missing: bool = setting(
         False, "Score what is there when captions are missing or empty or have no references."
     )
     df: Path | None = setting(
-        None, "Document frequencies for CIDEr, written by --save-df on a larger set.", value="FILE"
+        None,
+        "Take the document frequencies of CIDEr from this file, which --save-df wrote.",
+        value="FILE",
     )
     save_df: Path | None = setting(
         None, "Write the references' document frequencies (.json or .json.gz).", value="FILE"

@@ -18,34 +18,44 @@ from captioner.options import DeviceOption, DtypeOption
 
 def demo(
     host: Annotated[
-        str, typer.Option(help="The address to listen on; 0.0.0.0 opens the page to the network.")
+        str, typer.Option(help="Listen on this address; 0.0.0.0 opens the page to the network.")
     ] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Default: 7860, or the next free one.")
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Listen on this port; without it, on 7860 or the next free one."
+        ),
     ] = None,
     share: Annotated[
-        bool, typer.Option("--share", help="A public address for a week, through gradio's server.")
+        bool,
+        typer.Option(
+            "--share", help="Give the page a public address for a week, through gradio's server."
+        ),
     ] = False,
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", "-m", help="A model folder; may be repeated, to choose on the page."
+            "--model",
+            "-m",
+            help="The folder of a model; given several times, the page offers the choice.",
         ),
     ] = None,
     root_path: Annotated[
-        str, typer.Option(help="Behind a proxy: the path, or the whole address, of the page there.")
+        str, typer.Option(help="The path or the whole address that a proxy gives the page.")
     ] = "",
     auth: Annotated[
         str | None,
         typer.Option(
             envvar="CAPTIONER_AUTH",
-            help="user:password, or a file with one such line for each person. The environment "
-            "and a file are not seen by others on this machine.",
+            help="Let in only those with this user:password, or with a line of this file. Others "
+            "on this machine see the command, and neither the environment nor the file.",
         ),
     ] = None,
     queue: Annotated[
         int | None,
-        typer.Option(min=1, help="How many may wait; later ones are told that the server is busy."),
+        typer.Option(
+            min=1, help="How many requests may wait; later ones hear that the server is busy."
+        ),
     ] = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
