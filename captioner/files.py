@@ -1,10 +1,24 @@
 """Files that are written whole or not at all: beside their place first, then renamed over it."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+MAX_NAME = 255
+"""Bytes of a file's name, on nearly all file systems."""
+
+
+def fitted(name: str, suffix: str) -> str:
+    """The name with the suffix at its end, cut where that would be too long for a file's name.
+    What is cut off is told apart by 8 signs that follow from the whole name."""
+    whole = os.fsencode(name)
+    if len(whole) + len(os.fsencode(suffix)) <= MAX_NAME:
+        return name + suffix
+    end = f"-{hashlib.sha256(whole).hexdigest()[:8]}{suffix}"
+    return whole[: MAX_NAME - len(os.fsencode(end))].decode("utf-8", "ignore") + end
 
 
 @contextmanager
@@ -14,7 +28,7 @@ def replacing(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]
     After an error `path` is as it was before. A reader never sees half a file, and neither does
     one who comes after a power cut.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(fitted(f".{path.name}", ".part"))
     try:
         with part.open(mode, **options) as stream:
             yield stream

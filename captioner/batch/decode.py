@@ -15,9 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from captioner.errors import PhotoError
 from captioner.outputs import is_text
 from captioner.photos import Limits, Photo, load_photo, to_square
 
+from .descriptions import find_description, read_photo
 from .fetch import TOTAL
 from .items import Item, open_item, sidecar
 
@@ -42,9 +44,10 @@ class Captioned:
                 return True
         if not self.inside or item.file is None:
             return False
-        from .metadata import has_description
-
-        return has_description(item.file)
+        try:
+            return find_description(read_photo(item.file, Limits())) is not None
+        except (OSError, PhotoError):
+            return False  # what is wrong with the photo is told when it is decoded
 
 
 class Decoded(NamedTuple):

@@ -1,26 +1,28 @@
-"""The caption inside the photo: XMP's dc:description, written by exiv2 (the extra `metadata`).
+"""The caption inside the photo, as XMP's dc:description, where photo programs look for it.
 
-Only metadata changes: exiv2 copies the compressed picture as it is. The work is done on a copy that
-then takes the photo's place in one step, and the photo as it was stays beside it as
-`photo.jpg_original` (as ExifTool calls it; a second run does not touch that again).
-
-exiv2 parses foreign bytes in C++, so all of this runs in a process of `pool.Pool`.
+Nothing else of the photo changes, and that is checked: all its parts (pages, frames, colour
+profile, Exif, previews) are counted and compared before the new file takes the old one's place, in
+one step. The photo as it was stays beside it as `photo.jpg_original` (as ExifTool calls it; a
+second run does not touch that again).
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from captioner.errors import CaptionerError, PhotoError
+from captioner.errors import PhotoError
+from captioner.files import fitted, replacing
+from captioner.photos import PHOTO_SUFFIXES, Limits
 
-DESCRIPTION = "Xmp.dc.description"
-ALT_TEXT = "Xmp.iptc.AltTextAccessibility"
-WRITABLE = ("image/jpeg", "image/png", "image/webp", "image/tiff")
+from .containers import Part, file_type, parts
+from .descriptions import descriptions, read_photo
+from .xmp import ALT_TEXT, DEFAULT, DESCRIPTION, embed, is_packet, packet_of, values, with_texts
+
 KEPT = "_original"
 
 
@@ -45,96 +47,98 @@ class WriteMetadata:
 
     def __call__(self, photo: Described) -> None:
         """Raises PhotoError when the caption was not written; the photo is then as it was."""
-        keys = [DESCRIPTION, ALT_TEXT] if self.alt_text else [DESCRIPTION]
         file = Path(os.path.realpath(photo.file))  # a link stays a link
-        part = file.with_name(f".{file.name}.part{file.suffix}")
         try:
-            shutil.copy2(file, part)
-            if self._change(part, keys, photo):
-                _swap(part, file)
+            data = read_photo(file, Limits())
+            new = self._written(data, photo, file.suffix)
+            if new is not None:
+                _replace(file, new)
         except OSError as error:
-            raise PhotoError(
-                f"The caption was not written into {photo.name}: {error.strerror or error}."
-            ) from error
-        except RuntimeError as error:  # exiv2's own
-            words = " ".join(str(error).split()).rstrip(".")
-            raise PhotoError(f"The caption was not written into {photo.name}: {words}.") from error
-        finally:
-            part.unlink(missing_ok=True)
+            raise _not_written(photo, error.strerror or str(error)) from error
+        except ValueError as error:
+            raise _not_written(photo, str(error)) from error
 
-    def _change(self, part: Path, keys: list[str], photo: Described) -> bool:
-        """Write into the copy; False when it holds the caption already."""
-        with _open(part) as image:
-            if image.get_mime_type() not in WRITABLE:
-                raise PhotoError(
-                    f"The caption was not written into {photo.name}: that can be done in JPEG, "
-                    "PNG, WebP and TIFF photos."
-                )
-            xmp = image.read_xmp()
-            present = {key: _text(xmp.get(key)) for key in keys}
-            if all(text == photo.caption for text in present.values()):
-                return False
-            other = next((t for t in present.values() if t and t != photo.caption), "")
-            if other and not self.overwrite:
-                raise PhotoError(
-                    f"The caption was not written into {photo.name}: it has a description already "
-                    f"({other[:60]!r}). --overwrite replaces it, --skip-captioned leaves it out."
-                )
-            for key in keys:
-                # Descriptions in other languages stay.
-                others = xmp[key] if isinstance(xmp.get(key), dict) else {}
-                image.modify_xmp({key: {**others, 'lang="x-default"': photo.caption}})
-        return True
+    def _written(self, data: bytes, photo: Described, suffix: str) -> bytes | None:
+        """The file with the caption in it; None when it is there already."""
+        kind = file_type(data)
+        if kind is None or (kind == "TIFF" and suffix.lower() not in PHOTO_SUFFIXES):
+            # Cameras' raw files are TIFFs with names of their own.
+            raise _not_written(photo, "that can be done in JPEG, PNG, WebP and TIFF photos")
+        packet = next(map(packet_of, filter(is_packet, parts(data))), b"")
+        texts = {DESCRIPTION: photo.caption}
+        if self.alt_text:
+            texts[ALT_TEXT] = photo.caption
+        present = {
+            v.path[0]: v.text
+            for v in reversed(values(packet))
+            if len(v.path) == 1 and v.path[0] in texts and v.language in DEFAULT
+        }
+        if present == texts:
+            return None
+        if not self.overwrite:
+            _check_free(data, photo, present)
+        new = embed(data, with_texts(packet, texts))
+        if lost := _content(data, texts) - _content(new, texts):
+            names = ", ".join(sorted({name for name, _ in lost}))
+            raise _not_written(photo, f"parts of the file would be lost ({names})")
+        return new
 
 
-def has_description(file: Path) -> bool:
-    """Whether a photo has a description in its XMP; False where that cannot be read."""
-    try:
-        with _open(file) as image:
-            return bool(_text(image.read_xmp().get(DESCRIPTION)))
-    except (RuntimeError, OSError, UnicodeDecodeError):
-        return False
+def _check_free(data: bytes, photo: Described, present: Mapping[str, str]) -> None:
+    """Raises PhotoError when a person has captioned the photo otherwise."""
+    caption = " ".join(photo.caption.split())
+    for place, text in descriptions(data):
+        if text != caption:
+            remedy = "replaces it" if place == "XMP dc:description" else "writes XMP beside it"
+            raise _not_written(
+                photo,
+                f"it has a description already, in {place} ({text[:60]!r}). --overwrite {remedy}, "
+                "--skip-captioned leaves it out",
+            )
+    if present.get(ALT_TEXT, photo.caption) != photo.caption:
+        raise _not_written(
+            photo,
+            f"it has an alternative text already ({present[ALT_TEXT][:60]!r}). --overwrite "
+            "replaces it, and without --alt-text it stays",
+        )
 
 
-def has_metadata() -> bool:
-    """Whether the extra is installed."""
-    return find_spec("pyexiv2") is not None
+def _not_written(photo: Described, why: str) -> PhotoError:
+    return PhotoError(f"The caption was not written into {photo.name}: {why.rstrip('.')}.")
 
 
-def check_metadata() -> None:
-    """Raises CaptionerError when the extra is not installed."""
-    if not has_metadata():
-        raise CaptionerError('Metadata needs exiv2: run pip install "captioner[metadata]".')
+# What is in a file --------------------------------------------------------------------------------
 
 
-def _swap(part: Path, file: Path) -> None:
-    """The copy takes the file's place; the file as it was stays under another name."""
-    with part.open("rb") as stream:
-        os.fsync(stream.fileno())
-    kept = file.with_name(file.name + KEPT)
-    if not kept.exists():
-        try:
-            kept.hardlink_to(file)
-        except OSError:  # a file system without links
-            shutil.copy2(file, kept)
-    part.replace(file)
+def _content(data: bytes, replaced: Mapping[str, str]) -> Counter[tuple[str, object]]:
+    """All that is in a photo's file but these properties of its XMP."""
+    return Counter(found for part in parts(data) for found in _of_part(part, data, replaced))
 
 
-def _text(value: Any) -> str:
-    """A text that may come in several languages: the default one."""
-    if isinstance(value, dict):
-        value = value.get('lang="x-default"') or next(iter(value.values()), "")
-    return value.strip() if isinstance(value, str) else ""
+def _of_part(part: Part, data: bytes, replaced: Mapping[str, str]) -> Iterator[tuple[str, object]]:
+    if is_packet(part):
+        for value in values(packet_of(part)):
+            ours = len(value.path) == 1 and value.path[0] in replaced
+            if not (ours and value.language in DEFAULT):
+                yield "XMP", value
+    elif part.kind == "VP8X":
+        # Its first bits say what there is, XMP among it.
+        yield part.kind, (part.content[0] & ~0x04, bytes(part.content[4:]))
+    else:
+        yield part.kind, part.content
+        if part.kind == "FFE2" and bytes(part.content[:4]) == b"MPF\0":
+            # The further pictures of a JPEG are addressed from here.
+            yield part.kind, len(data) - part.end
 
 
-def _open(path: Path) -> Any:
-    import pyexiv2
-
-    return pyexiv2.Image(_Name(path))
-
-
-class _Name(str):
-    """A file's name, which need not be UTF-8, for pyexiv2, which encodes it itself."""
-
-    def encode(self, encoding: str = "", errors: str = "") -> bytes:
-        return os.fsencode(str(self))
+def _replace(file: Path, data: bytes) -> None:
+    """The new file takes the place of the old one, which stays under another name."""
+    with replacing(file) as stream:
+        shutil.copystat(file, stream.name)
+        stream.write(data)
+        kept = file.with_name(fitted(file.name, KEPT))
+        if not kept.exists():
+            try:
+                kept.hardlink_to(file)
+            except OSError:  # a file system without links
+                shutil.copy2(file, kept)

@@ -24,7 +24,6 @@ from .decode import Captioned
 from .engine import EngineConfig
 from .items import Item
 from .journal import Journal, is_journal, is_run_file
-from .metadata import check_metadata, has_metadata
 from .sources import Ignored, annotated_items, check_paths, find_items, read_list
 from .writers import FORMATS, SUFFIXES, TABLE_STARTS, TABLES, check_format
 
@@ -172,7 +171,7 @@ class JobSpec:
     def skip(self) -> Captioned | None:
         """Which photos are left out."""
         if self.skip_captioned:
-            return Captioned(folder=self.text_folder, inside=has_metadata())
+            return Captioned(folder=self.text_folder, inside=True)
         if self.in_place and not self.overwrite:
             return Captioned(texts=self.kind == "txt", inside=self.write_metadata)
         return None
@@ -201,8 +200,6 @@ class JobSpec:
         check_paths(self.named)
         self._check_numbers()
         self._check_destination()
-        if self.write_metadata:
-            check_metadata()
         if self.engine == "ray":
             from .ray_engine import check_ray
 
