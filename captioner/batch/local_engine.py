@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
@@ -94,16 +95,20 @@ class LocalEngine:
 def settings(config: EngineConfig, model: Captioner, search: Search) -> dict[str, object]:
     """What captions depend on, for the journal."""
     from captioner.captioner import BUILTIN
+    from captioner.hub.base import HubModel
 
-    weights = Path(config.model or BUILTIN) / "model.safetensors"
-    digest = ""
-    if weights.is_file():
-        with weights.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    files = [Path(config.model or BUILTIN) / "model.safetensors"]
+    if isinstance(model.model, HubModel):  # its weights may be in several files, or in a cache
+        files = model.model.checkpoint.weights
+    digest = hashlib.sha256()
+    for file in files:
+        with contextlib.suppress(OSError), file.open("rb") as stream:
+            while part := stream.read(1 << 20):
+                digest.update(part)
     return {
         "captioner": __version__,
         "model": model.name,
-        "weights_sha256": digest,
+        "weights_sha256": digest.hexdigest() if any(f.is_file() for f in files) else "",
         "dtype": str(model.dtype).removeprefix("torch."),
         **search.to_dict(),
         "prefix": config.request.prefix,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from captioner.errors import ModelError
 
@@ -36,6 +39,7 @@ def load_hub(
     checkpoint = locate(name, revision)
     module = family(checkpoint)
     check_weights(checkpoint)
+    check_memory(checkpoint, device, dtype)
     return import_module(f"{__package__}.{module}").load(checkpoint, device=device, dtype=dtype)
 
 
@@ -59,3 +63,31 @@ def check_weights(checkpoint: Checkpoint) -> None:
         f"; its {pickles[0]} is a pickle, which can run code and is never loaded" if pickles else ""
     )
     raise ModelError(f"{checkpoint.name} has no safetensors weights{why}.")
+
+
+def check_memory(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
+    """Raises ModelError when the weights alone need more memory than is free."""
+    free = free_memory(device)
+    need = sum(_numbers(file) for file in checkpoint.weights) * dtype.itemsize
+    if free is not None and need > free:
+        raise ModelError(
+            f"{checkpoint.name} needs {need / 1e9:.1f} GB of memory for its weights in "
+            f"{str(dtype).removeprefix('torch.')}, and {device} has {free / 1e9:.1f} GB free."
+        )
+
+
+def _numbers(file: Path) -> int:
+    """How many numbers a safetensors file holds, by its header."""
+    with safe_open(file, framework="pt") as tensors:
+        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a device; None where that cannot be told."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        line = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
+    return None
