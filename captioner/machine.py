@@ -65,7 +65,7 @@ def choose_dtype(name: str | None, device: torch.device) -> torch.dtype:
     """The dtype asked for, or the one to use: bfloat16 on a GPU that has it, else float32.
 
     On a CPU the default is float32 even where bfloat16 is in hardware, so that captions are the
-    same on every machine; whether bfloat16 is quicker there, `python -m eval.speed` tells.
+    same on every machine; whether bfloat16 is quicker there, `python -m eval speed` tells.
     """
     import torch
 

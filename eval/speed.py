@@ -1,7 +1,7 @@
 """How quick the captioner is on this machine.
 
-    python -m eval.speed                     # the model in the box, scikit-image's photographs
-    python -m eval.speed --images ~/Pictures --photos 64 --dtype bfloat16
+    python -m eval speed                     # the model in the box, scikit-image's photographs
+    python -m eval speed --images ~/Pictures --photos 64 --dtype bfloat16
 
 Measured: one photograph from process start to the printed caption, with the peak memory of that
 process; and, in one process after loading, a batch of photographs: reading and resizing, encoding,
@@ -10,7 +10,6 @@ turns, round after round, and medians count.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -25,37 +24,33 @@ import torch
 
 from captioner.captioner import load
 from captioner.errors import CaptionerError
+from captioner.exits import run
 from captioner.machine import describe
-from captioner.photos import find_photos, load_photo, to_square
+from captioner.photos import load_photo, to_square
 from captioner.request import Request
-from captioner.samples import sample_photos
+
+from .common import add_json, add_machine, add_photos, parser, photos_of, print_json
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.speed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--model", help="default: the model in the box")
-    parser.add_argument("--images", type=Path, help="default: scikit-image's photographs")
-    parser.add_argument("--photos", type=int, default=64, help="of the batch (photos may repeat)")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--beams", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device")
-    parser.add_argument("--dtype")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    try:
-        files = find_photos([options.images]) if options.images else sample_photos()
-        figures = measure(files, options)
-    except CaptionerError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
+    made = parser("speed", __doc__)
+    made.add_argument("--model", help="default: the model in the box")
+    add_photos(made)
+    made.add_argument("--photos", type=int, default=64, help="of the batch (photos may repeat)")
+    made.add_argument("--batch-size", type=int, default=16)
+    made.add_argument("--beams", type=int, default=3)
+    made.add_argument("--rounds", type=int, default=3)
+    add_machine(made)
+    add_json(made)
+    options = made.parse_args(arguments)
+    return run(lambda: _speed(options))
+
+
+def _speed(options: argparse.Namespace) -> None:
+    figures = measure(photos_of(options.images), options)
     if options.json:
-        print(json.dumps(figures, indent=2))
-        return 0
+        print_json(figures)
+        return
     batch = figures["batch"]
     print(f"One photo, process start to caption   {figures['one_photo_seconds']:.2f} s")
     print(f"  peak memory of that process         {figures['one_photo_peak_mb']:.0f} MB")
@@ -65,7 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"  {part:<36}{100 * batch[part] / batch['total']:.0f}% of the time")
     print(f"Heatmaps of all words add             {100 * batch['heatmaps_share']:.1f}%")
     print(f"Machine: {figures['machine']}")
-    return 0
 
 
 def measure(files: list[Path], options: argparse.Namespace) -> dict[str, Any]:
@@ -136,7 +130,3 @@ def _one_photo(file: Path, options: argparse.Namespace) -> tuple[float, float]:
     if process.returncode:
         raise CaptionerError(f"captioner caption {file} failed: {error}")
     return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,9 +18,7 @@ Three parts, on one machine in one run:
 """
 
 import argparse
-import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +31,7 @@ import transformers
 from torch import Tensor
 
 from captioner.errors import CaptionerError
+from captioner.exits import run
 from captioner.machine import cores, describe
 from captioner.photos import load_photo
 from captioner.samples import sample_photos
@@ -42,6 +41,8 @@ from train.data import Example, load_examples
 from train.feed import LiveFeed, Part
 from train.learner import IGNORE, Learner, pad_rows
 from train.settings import ModelSettings, SearchSettings
+
+from .common import add_json, add_photos, parser, print_json
 
 SENTENCES = (
     "A small {} is standing on the grass near a wooden fence.",
@@ -53,40 +54,35 @@ SENTENCES = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval train_speed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--images", type=Path, help="default: scikit-image's photographs")
-    parser.add_argument("--annotations", type=Path, help="COCO captions of these photos")
-    parser.add_argument("--batch-photos", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--width", type=int, default=384, help="of encoder and decoder")
-    parser.add_argument("--layers", type=int, default=6, help="of the encoder; the decoder has 3")
-    parser.add_argument("--workers", type=int, default=cores())
-    parser.add_argument(
+    made = parser("train_speed", __doc__)
+    add_photos(made)
+    made.add_argument("--annotations", type=Path, help="COCO captions of these photos")
+    made.add_argument("--batch-photos", type=int, default=8)
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--width", type=int, default=384, help="of encoder and decoder")
+    made.add_argument("--layers", type=int, default=6, help="of the encoder; the decoder has 3")
+    made.add_argument("--workers", type=int, default=cores())
+    made.add_argument(
         "--gpu-photos", type=float, help="photos a second of the stand-in; default: 60 a worker"
     )
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
+    add_json(made)
+    options = made.parse_args(arguments)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    try:
-        examples = _examples(options)
-        figures = {
-            "machine": describe(),
-            "steps": steps(examples, options),
-            "feeding": feeding(examples, options),
-        }
-    except CaptionerError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
+    return run(lambda: _train_speed(options))
+
+
+def _train_speed(options: argparse.Namespace) -> None:
+    examples = _examples(options)
+    figures = {
+        "machine": describe(),
+        "steps": steps(examples, options),
+        "feeding": feeding(examples, options),
+    }
     if options.json:
-        print(json.dumps(figures, indent=2))
-        return 0
-    _print(figures)
-    return 0
+        print_json(figures)
+    else:
+        _print(figures)
 
 
 def _print(figures: dict[str, Any]) -> None:
@@ -292,7 +288,3 @@ def _examples(options: argparse.Namespace) -> list[Example]:
         Example(i, file.name, tuple(s.format(file.stem) for s in SENTENCES), place=file)
         for i, file in enumerate(sample_photos())
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

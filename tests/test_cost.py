@@ -26,7 +26,7 @@ def decoder() -> TextDecoder:
 @pytest.fixture(scope="module")
 def quick() -> dict:
     """What the command prints, from a process of its own."""
-    command = [sys.executable, "-m", "eval.cost", "--quick", "--json"]
+    command = [sys.executable, "-m", "eval", "cost", "--quick", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

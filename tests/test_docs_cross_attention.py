@@ -85,7 +85,7 @@ def test_the_names_it_sends_readers_to_exist():
 def test_the_tables_are_those_the_command_prints():
     """The same titles and axes in the same order; the figures are of a machine."""
     block = PAGE.split(cost.BEGIN)[1].split(cost.END)[0]
-    assert "python -m eval.cost" in block
+    assert "python -m eval cost" in block
     _, *tables = re.split(r"^(?=\*\*)", block, flags=re.MULTILINE)
     for table, experiment in zip(tables, cost.experiments(False), strict=True):
         letter = cost.LETTERS[experiment.axis]
