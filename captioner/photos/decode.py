@@ -1,6 +1,7 @@
 """The bytes of an image file -> a loaded PIL image, its size checked before a pixel is decoded."""
 
 import importlib
+import io
 from typing import Any, BinaryIO
 
 from PIL import Image
@@ -8,6 +9,7 @@ from PIL import Image
 from captioner.errors import PhotoError
 
 from .limits import Limits, check_size
+from .mend import mended
 from .sniff import kind_of, looks_like, webp_size
 
 # The only decoders that foreign bytes may reach. PIL's `Image.open` is not used: it would try them
@@ -31,7 +33,10 @@ TAKEN = "JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP, JPEG 2000 or PPM"
 def decode(
     stream: BinaryIO, label: str, min_side: int | None, limits: Limits
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The loaded image, perhaps at a reduced scale (`load_photo`'s min_side), and the full size."""
+    """The loaded image, perhaps at a reduced scale (`load_photo`'s min_side), and the full size.
+
+    Raises PhotoError, and whatever a decoder raises for pixels that are broken.
+    """
     head = stream.read(512)
     stream.seek(0)
     if not head:
@@ -43,7 +48,28 @@ def decode(
         )
     if kind == "WebP" and (size := webp_size(head)):
         check_size(size, label, limits)  # this decoder allocates the picture as it opens
-    image = _decoder(kind, label)(stream, "")
+    decoder = _decoder(kind, label)
+    try:
+        return _load(decoder, stream, kind, label, min_side, limits)
+    except (PhotoError, MemoryError):
+        raise
+    except Exception as error:
+        stream.seek(0)
+        try:
+            whole = mended(kind, stream.read(), lambda size: check_size(size, label, limits))
+        except PhotoError:
+            raise
+        except Exception:  # not the structure of such a file, or the pixels are broken too
+            raise error from None
+        if whole is None:
+            raise
+    return _load(decoder, io.BytesIO(whole), kind, label, min_side, limits)
+
+
+def _load(
+    decoder: Any, stream: BinaryIO, kind: str, label: str, min_side: int | None, limits: Limits
+) -> tuple[Image.Image, tuple[int, int]]:
+    image: Image.Image = decoder(stream, "")
     check_size(image.size, label, limits)
     full = image.size
     if kind == "JPEG" and min_side is not None:
