@@ -157,6 +157,15 @@ def is_text(path: Path) -> bool:
     return b"\0" not in _head(path)
 
 
+def is_blank(path: Path) -> bool:
+    """Whether a file has nothing in it but blanks, or is not there: nobody's words are lost."""
+    try:
+        with path.open("rb") as stream:
+            return not stream.read(HEAD).strip()
+    except OSError:
+        return True
+
+
 def is_sheet(path: Path) -> bool:
     """Whether a file is a contact sheet that a job wrote: a PNG with our name as its software."""
     head = _head(path)

@@ -7,7 +7,6 @@ prepares photos by itself.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,17 +15,18 @@ import numpy as np
 from PIL import Image
 
 from captioner.errors import PhotoError
-from captioner.outputs import is_text
+from captioner.outputs import is_blank, is_text
 from captioner.photos import Limits, Photo, load_photo, to_square
 
 from .descriptions import find_description, read_photo
 from .fetch import TOTAL
-from .items import Item, open_item, sidecar
+from .items import Item, open_item
+from .names import sidecar
 
 
 @dataclass(frozen=True)
 class Captioned:
-    """Whether a photo has a caption of its own.
+    """Whether a photo has a caption of its own, and where.
 
     texts: a text file with something in it, beside it or under `folder`. inside: a description in
     its metadata.
@@ -36,18 +36,25 @@ class Captioned:
     folder: Path | None = None
     inside: bool = False
 
-    def __call__(self, item: Item) -> bool:
+    def __call__(self, item: Item) -> str | None:
+        """Where its caption is, such as "a text file"; None when it has none."""
         path = sidecar(item, self.folder) if self.texts else None
-        with contextlib.suppress(OSError):
-            # A photo may be named photo.txt: it is no caption, of itself or of another.
-            if path and path.stat().st_size and is_text(path):
-                return True
+        # A photo may be named photo.txt: it is no caption, of itself or of another.
+        if path and not is_blank(path) and is_text(path):
+            return "a text file"
         if not self.inside or item.file is None:
-            return False
+            return None
         try:
-            return find_description(read_photo(item.file, Limits())) is not None
+            found = find_description(read_photo(item.file, Limits()))
         except (OSError, PhotoError):
-            return False  # what is wrong with the photo is told when it is decoded
+            return None  # what is wrong with the photo is told when it is decoded
+        return found.place if found else None
+
+
+class LeftOut(NamedTuple):
+    """What comes of a photo that has a caption: where that is."""
+
+    place: str
 
 
 class Decoded(NamedTuple):
@@ -76,10 +83,10 @@ class Decoder:
     skip: Captioned | None = None
     square: bool = True
 
-    def __call__(self, item: Item) -> Decoded | None:
-        """The photo of an item, or None when it is left out. Raises PhotoError."""
-        if self.skip and self.skip(item):
-            return None
+    def __call__(self, item: Item) -> Decoded | LeftOut:
+        """The photo of an item, where it is not left out. Raises PhotoError."""
+        if self.skip and (place := self.skip(item)):
+            return LeftOut(place)
         side = max(self.size, self.drawn or 0)
         photo = load_photo(open_item(item, self.limits), min_side=side, limits=self.limits)
         if not self.square:

@@ -45,12 +45,13 @@ class EngineConfig:
 class Outcome:
     """What became of one item: its record, or the sentence that says why there is none; neither
     when it was left out because it has a caption already. picture: what was drawn of the caption,
-    as a file's bytes, where that was asked for."""
+    as a file's bytes, where that was asked for. left_out: where the caption is that it has."""
 
     item: Item
     record: Record | None = None
     error: str | None = None
     picture: bytes | None = None
+    left_out: str = ""
 
 
 class Engine(Protocol):

@@ -29,6 +29,8 @@ class Item:
     url: the address that the photo is fetched from.
     data: the bytes themselves, where they cannot be had again (compressed tars).
     place: where its text file goes below a folder that mirrors the input.
+    stem: the name of its text file without ".txt", there or beside the photo, where it is decided
+        (`names.with_stems`).
     problem: why there is no photo, as a sentence.
     """
 
@@ -40,6 +42,7 @@ class Item:
     url: str | None = None
     data: bytes | None = field(default=None, repr=False)
     place: str = ""
+    stem: str = ""
     problem: str | None = None
 
     @property
@@ -58,15 +61,7 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 def inside(name: str) -> str:
     """A foreign name as a place below a folder: it leads nowhere outside."""
     parts = [part for part in re.split(r"[/\0]", name) if part not in ("", ".", "..")]
-    return "/".join(part[:200] for part in parts) or "unnamed"
-
-
-def sidecar(item: Item, folder: Path | None) -> Path | None:
-    """Where the text file of a photo goes: at its place under the folder, or beside the photo; None
-    when it has no place (beside what is in an archive or on the web)."""
-    if folder:
-        return (folder / (item.place or Path(item.name).name)).with_suffix(".txt")
-    return item.file.with_suffix(".txt") if item.file else None
+    return "/".join(parts) or "unnamed"
 
 
 # Reading ------------------------------------------------------------------------------------------

@@ -142,6 +142,7 @@ class JobWriter:
                 progress.failed(error, str(self.journal.errors) if self.journal else "")
             elif not one.record:
                 tally.left_out += 1
+                tally.captions_in[one.left_out] += 1
         if self.journal:
             self.journal.write(records, errors)
         tally.captioned += len(records)

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ class Tally:
     """Photos by what became of them.
 
     before, failed_before: captioned and failed in earlier runs. left_out: of --skip-captioned.
+    captions_in: where the captions of those left out are, and how many are there.
     """
 
     captioned: int = 0
@@ -34,6 +36,7 @@ class Tally:
     before: int = 0
     failed_before: int = 0
     left_out: int = 0
+    captions_in: Counter[str] = field(default_factory=Counter)
     ignored: Ignored = field(default_factory=Ignored)
     began: float = field(default_factory=time.monotonic)
 
@@ -62,7 +65,7 @@ class Tally:
                 for n, why in (
                     (self.before, "done before"),
                     (self.failed_before, "failed before: --retry-failed tries them again"),
-                    (self.left_out, "with a caption of their own"),
+                    (self.left_out, f"with a caption of their own{self._where()}"),
                 )
                 if n
             ]
@@ -73,6 +76,12 @@ class Tally:
             parts.append(f"{self.rate:.1f} photos/s")
         text = ", ".join(parts)
         return f"{text}. Passed over: {self.ignored}." if self.ignored else f"{text}."
+
+    def _where(self) -> str:
+        """ ": 3 in a text file, 1 in IPTC Caption-Abstract" """
+        places = sorted(self.captions_in.items())
+        where = ", ".join(f"{number:,} in {place}" for place, number in places if place)
+        return f": {where}" if where else ""
 
 
 class Progress:

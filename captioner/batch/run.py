@@ -21,7 +21,7 @@ from captioner.machine import cores
 from captioner.photos import Limits
 from captioner.request import Request
 
-from .decode import Decoded, Decoder
+from .decode import Decoded, Decoder, LeftOut
 from .engine import Outcome, Stop
 from .items import Item, chunks
 from .pool import Pool
@@ -105,7 +105,7 @@ class _Batch:
     """Items that go through the model together, with what the decoder gave for each so far."""
 
     items: Sequence[Item]
-    decoded: list[Decoded | PhotoError | None]
+    decoded: list[Decoded | LeftOut | PhotoError | None]
     missing: int
 
 
@@ -151,6 +151,8 @@ def _caption(model: Captioner, batch: _Batch, request: Request, draw: Draw | Non
             caption = next(captions)
             picture = draw(caption) if draw else None
             outcomes.append(Outcome(item, record(item, caption, model), picture=picture))
+        elif isinstance(answer, LeftOut):
+            outcomes.append(Outcome(item, left_out=answer.place))
         else:
-            outcomes.append(Outcome(item, error=str(answer) if answer else None))
+            outcomes.append(Outcome(item, error=str(answer)))
     return outcomes

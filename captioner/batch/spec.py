@@ -24,6 +24,7 @@ from .decode import Captioned
 from .engine import EngineConfig
 from .items import Item
 from .journal import Journal, is_journal, is_run_file
+from .names import with_stems
 from .sources import Ignored, annotated_items, check_paths, find_items, read_list
 from .writers import FORMATS, SUFFIXES, TABLE_STARTS, TABLES, check_format
 
@@ -112,9 +113,12 @@ class JobSpec:
     def find(self, ignored: Ignored) -> Iterator[Item]:
         """The photos, from the first each time; what is ignored is counted."""
         if self.annotations:
-            return annotated_items(self.annotations, self.named, ignored=ignored)
-        listed = read_list(self.from_list) if self.from_list else ()
-        return find_items(itertools.chain(self.named, listed), ignored=ignored)
+            items = annotated_items(self.annotations, self.named, ignored=ignored)
+        else:
+            listed = read_list(self.from_list) if self.from_list else ()
+            items = find_items(itertools.chain(self.named, listed), ignored=ignored)
+        texts = self.kind == "txt" or self.skip_captioned
+        return with_stems(items, self.text_folder) if texts else items
 
     @property
     def countable(self) -> bool:

@@ -15,11 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from captioner.errors import CaptionerError, DataError
-from captioner.files import replace, replacing
+from captioner.files import fitted, replace, replacing
 from captioner.outputs import Guard, is_sheet, is_text
 from captioner.texts import readable, to_cell
 
-from .items import Item, sidecar
+from .items import Item, inside
+from .names import Names, sidecar, stem_of
 from .records import FIELDS, Record
 
 FORMATS = ("jsonl", "csv", "coco", "parquet", "txt")
@@ -169,7 +170,7 @@ class Sidecars:
         text = f"{caption}\n"
         try:
             there = path.read_bytes() if path.exists() else b""
-            if there and (path in self._written or not self.guard.overwrite):
+            if there.strip() and (path in self._written or not self.guard.overwrite):
                 if there == text.encode():
                     return  # our own, from a run that was stopped just then
                 raise CaptionerError(
@@ -196,17 +197,13 @@ class Sheets:
         self.folder = folder
         self.guard = guard
         self._names: dict[str, str] = {}
-        self._taken: set[str] = set()
 
     def named(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items as they are; their sheets are named in this order, whenever they are made."""
+        names = Names()
         for item in items:
-            stem = Path(item.name).stem
-            name, n = f"{stem}.png", 2
-            while name.lower() in self._taken:
-                name, n = f"{stem}-{n}.png", n + 1
-            self._taken.add(name.lower())
-            self._names[item.name] = name
+            *_, name = inside(item.name).split("/")
+            self._names[item.name] = fitted(names.one(stem_of(name)), ".png")
             yield item
 
     def write(self, item: Item, png: bytes) -> None:

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from captioner.batch import Outcome, caption_items
-from captioner.batch.items import Item, sidecar
+from captioner.batch.items import Item
+from captioner.batch.names import sidecar, with_stems
 from captioner.batch.records import Failure, Record, failure
 from captioner.batch.writers import write_table
 from captioner.captioner import Caption
@@ -157,15 +158,9 @@ def _zip(job: FolderJob) -> bytes:
         file.writestr("captions.jsonl", _jsonl(job))
         if failed:
             file.writestr("failed.txt", failed)
-        taken: set[str] = set()
-        for item, found in zip(job.items, job.records, strict=False):
-            place = sidecar(item, Path())
-            if place and "caption" in found:
-                name, n = place, 2
-                while str(name).lower() in taken:  # photos that differ in their suffix only
-                    name, n = place.with_stem(f"{place.stem}-{n}"), n + 1
-                taken.add(str(name).lower())
-                file.writestr(str(name), found["caption"] + "\n")
+        for item, found in zip(with_stems(job.items, Path()), job.records, strict=False):
+            if "caption" in found:
+                file.writestr(str(sidecar(item, Path())), found["caption"] + "\n")
     return content.getvalue()
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from captioner.batch import fetch
-from captioner.batch.decode import Captioned, Decoder
+from captioner.batch.decode import Captioned, Decoded, Decoder, LeftOut
 from captioner.batch.items import Item, open_item
 from captioner.batch.sources import (
     Ignored,
@@ -191,8 +191,10 @@ def test_a_caption_beside_or_inside_is_seen(folder):
     items = list(find_items([folder]))
     (folder / "a.txt").write_text("A cat.")
     (folder / "b.txt").write_text("")
-    assert [Captioned()(i) for i in items] == [True, False, False]
-    assert Decoder(8, skip=Captioned())(items[0]) is None
+    (folder / "sub" / "c.txt").write_text(" \n\n")  # blanks are no caption
+    assert [Captioned()(i) for i in items] == ["a text file", None, None]
+    assert Decoder(8, skip=Captioned())(items[0]) == LeftOut("a text file")
+    assert isinstance(Decoder(8, skip=Captioned())(items[1]), Decoded)
 
 
 # The web ------------------------------------------------------------------------------------------

@@ -48,8 +48,8 @@ class Fake:
             yield [self._outcome(item) for item in batch]
 
     def _outcome(self, item):
-        if self.config.skip and self.config.skip(item):
-            return Outcome(item)
+        if self.config.skip and (place := self.config.skip(item)):
+            return Outcome(item, left_out=place)
         record = {
             "file": item.name, "image_id": item.image_id, "caption": "A cat.", "confidence": 0.5,
             "words": [], "alternatives": [], "model": "fake", "version": "1", "width": 8,
@@ -298,9 +298,10 @@ def test_the_list_of_the_photos_is_no_text_file_of_a_photo(photos):
         assert (photos / "list.txt").read_text() == "list.jpg\n"
 
 
-def test_an_empty_text_file_is_filled(tmp_path):
+@pytest.mark.parametrize("blank", ["", "\n", " \r\n\t "])
+def test_an_empty_text_file_is_filled(tmp_path, blank):
     (tmp_path / "a.jpg").write_bytes(png())
-    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "a.txt").write_text(blank)
     for captioned in (1, 0):
         tally, said = do(paths=(str(tmp_path),), format="txt")
         assert (tally.captioned, tally.failed) == (captioned, 0), said
@@ -308,7 +309,6 @@ def test_an_empty_text_file_is_filled(tmp_path):
 
 
 def test_names_that_are_not_text_go_through(tmp_path):
-    pytest.importorskip("pyexiv2", reason="the extra `metadata` is not installed")
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/latin-\xe9.jpg"))
     path.write_bytes(png())
     tally, said = do(paths=(str(path),), skip_captioned=True, output=tmp_path / "x.csv")

@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("gradio", reason="the page needs gradio: pip install -e '.[demo]'")
 
-from captioner.batch.items import open_item, sidecar
+from captioner.batch.items import open_item
+from captioner.batch.names import sidecar
 from captioner.errors import CaptionerError, PhotoError
 from captioner.page import uploads
 from captioner.page.cache import PrivateCache
