@@ -6,12 +6,15 @@ environment, as other programs do.
 
 import http.client
 import random
+import re
 import socket
 import time
 import urllib.error
 import urllib.request
+import zlib
 from email.message import Message
 from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from captioner.errors import PhotoError
 
@@ -35,7 +38,7 @@ _HANDLERS = (
 
 
 def fetch(url: str, max_bytes: int) -> bytes:
-    """The bytes at an address.
+    """The bytes at an address, which may have letters of any script and blanks in it.
 
     Raises:
         PhotoError: there are none to be had, in a sentence.
@@ -49,41 +52,99 @@ def fetch(url: str, max_bytes: int) -> bytes:
         try:
             return _try(opener, url, max_bytes, end)
         except urllib.error.HTTPError as error:
-            problem = f"the server answers {error.code} {error.reason}".strip()
+            problem = _answered(error)
             if error.code not in PASSING:
                 break
             pause = max(pause, _retry_after(error.headers))
+        except (ValueError, http.client.InvalidURL) as error:  # no such address can be
+            problem = _words(error)
+            break
         except (urllib.error.URLError, TimeoutError, OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             problem = _words(reason)
-            if isinstance(reason, socket.gaierror) or "unknown url type" in problem:
+            if isinstance(reason, socket.gaierror | str):  # no such host, kind or place
                 break
-        except ValueError as error:  # no host, spaces in the address, ...
-            problem = _words(error)
-            break
         if attempt == TRIES or time.monotonic() + pause > end:
             break
         time.sleep(pause)
     raise PhotoError(f"{url} cannot be fetched: {problem}.")
 
 
+def to_uri(address: str) -> str:
+    """The address in ASCII, as it goes over the wire: RFC 3987, 3.1, and IDNA 2008 for the host.
+    What is written with percent signs already stays. Raises ValueError."""
+    scheme, place, path, query, _ = urlsplit(address)
+    if not place.isascii():
+        import idna
+
+        user, at, host = place.rpartition("@")
+        host, colon, port = host.partition(":")
+        place = f"{user}{at}{idna.encode(host, uts46=True).decode()}{colon}{port}"
+    return urlunsplit((scheme, place, _quoted(path), _quoted(query), ""))
+
+
+def _quoted(text: str) -> str:
+    text = re.sub("%(?![0-9A-Fa-f]{2})", "%25", text)
+    return quote(text, safe="/%:@!$&'()*+,;=~?[]", errors="surrogateescape")
+
+
 def _try(opener: Any, url: str, max_bytes: int, end: float) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "captioner", "Accept": "image/*"})
+    headers = {"User-Agent": "captioner", "Accept": "image/*"}
+    request = urllib.request.Request(to_uri(url), headers=headers)
+    too_large = PhotoError(f"{url} is too large a file: more than the {max_bytes:,} bytes allowed.")
     blocks, size = [], 0
     with opener.open(request, timeout=SILENCE) as answer:
-        promised = int(answer.headers.get("Content-Length") or 0)
-        while promised <= max_bytes and (block := answer.read(1 << 16)):
+        promised = answer.length or 0
+        # `read1` gives what is there: a server that sends a byte now and then is given up, too.
+        while promised <= max_bytes and (block := answer.read1(1 << 16)):
             blocks.append(block)
             size += len(block)
             if time.monotonic() > end:
                 raise TimeoutError(f"it takes longer than {TOTAL:.0f} s")
             if size > max_bytes:
                 break
+        coding = answer.headers.get("Content-Encoding") or ""
     if max(size, promised) > max_bytes:
-        raise PhotoError(f"{url} is too large a file: more than the {max_bytes:,} bytes allowed.")
+        raise too_large
     if size < promised:
         raise http.client.IncompleteRead(b"", promised - size)
-    return b"".join(blocks)
+    data = b"".join(blocks)
+    for name in reversed(coding.lower().split(",")):
+        data = _unpacked(data, name.strip(), max_bytes)
+    if len(data) > max_bytes:
+        raise too_large
+    return data
+
+
+def _unpacked(data: bytes, coding: str, max_bytes: int) -> bytes:
+    """What a server has packed though nobody asked for it; at most a byte more than `max_bytes`."""
+    if coding in ("", "identity"):
+        return data
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        raise ValueError(f"the server has packed it as {coding[:20]!r}, which nobody asked for")
+    # Of gzip and zlib the first bytes tell; some servers send deflate without any.
+    for bits in (47, -15) if coding == "deflate" else (47,):
+        unpacker, unpacked = zlib.decompressobj(bits), b""
+        try:
+            unpacked = unpacker.decompress(data, max_bytes + 1)
+            while unpacker.eof and unpacker.unused_data and len(unpacked) <= max_bytes:
+                rest, unpacker = unpacker.unused_data, zlib.decompressobj(bits)
+                unpacked += unpacker.decompress(rest, max_bytes + 1 - len(unpacked))
+        except zlib.error:
+            if unpacked:
+                return unpacked  # what follows is not packed
+            continue
+        if not unpacker.eof and len(unpacked) <= max_bytes:
+            raise http.client.IncompleteRead(b"")
+        return unpacked
+    return data  # it says so, but is not packed
+
+
+def _answered(error: urllib.error.HTTPError) -> str:
+    """What a server answers, in words."""
+    if str(error.reason).startswith(urllib.request.HTTPRedirectHandler.inf_msg):
+        return "the server leads from one address to another without end"
+    return f"the server answers {error.code} {_words(error.reason)}".strip()
 
 
 def _retry_after(headers: Message) -> float:

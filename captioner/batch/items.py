@@ -95,7 +95,10 @@ def open_item(item: Item, limits: Limits) -> str | NamedBytes:
         if size > limits.max_bytes:
             raise PhotoError(too_large(item.name, limits))
         with _archive_errors(item):
-            return NamedBytes(read_span(item.path, start, size), item.name)
+            span = read_span(item.path, start, size)
+        if len(span) < size:
+            raise PhotoError(f"{item.name} is cut short: its archive ends within it.")
+        return NamedBytes(span, item.name)
     if item.member is not None:
         with _archive_errors(item):
             data = read_zip_member(item.path, item.member, limits.max_bytes)

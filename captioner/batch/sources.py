@@ -86,7 +86,8 @@ def _find(
     for given in paths:
         path = os.fspath(given)
         if _is_url(path):
-            yield Item(path, url=path, place=inside(path.partition("://")[2]))
+            url = path.strip()
+            yield Item(url, url=url, place=inside(url.partition("://")[2]))
             continue
         for found in [path] if os.path.lexists(path) else _expand(path) or [path]:
             yield from _of_path(found, ignored, limits)
@@ -126,7 +127,7 @@ def _drained(items: list[Item]) -> Iterator[Item]:
 
 
 def _is_url(path: str) -> bool:
-    return path.lower().startswith(("http://", "https://"))
+    return path.lstrip().lower().startswith(("http://", "https://"))  # lists may be indented
 
 
 def _expand(pattern: str) -> list[str]:
@@ -161,13 +162,12 @@ def _of_tar(path: str, ignored: Ignored, limits: Limits) -> Iterator[Item]:
 
 def _of_zip(path: str, ignored: Ignored) -> Iterator[Item]:
     try:
-        names = [name for name in zip_members(path) if _is_photo(name, True, ignored)]
+        for name in zip_members(path):
+            if _is_photo(name, True, ignored):
+                place = inside(f"{Path(path).name}/{name}")
+                yield Item(f"{path}/{name}", path=path, member=name, place=place)
     except Exception as error:  # zipfile raises many kinds on damaged files
         yield Item(path, problem=_broken_archive(path, error))
-        return
-    for name in names:
-        place = inside(f"{Path(path).name}/{name}")
-        yield Item(f"{path}/{name}", path=path, member=name, place=place)
 
 
 def _is_photo(name: str, regular: bool, ignored: Ignored) -> bool:

@@ -7,12 +7,13 @@ import os
 import tarfile
 import threading
 import zipfile
+import zlib
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from PIL import Image
 
-from captioner.batch import fetch
+from captioner.batch import archives, fetch
 from captioner.batch.decode import Captioned, Decoded, Decoder, LeftOut
 from captioner.batch.items import Item, open_item
 from captioner.batch.sources import (
@@ -155,6 +156,50 @@ def test_a_tar_with_a_byte_flipped_in_a_header_is_told_after_the_photos_before_i
         open_item(last, Limits())
 
 
+def test_a_photo_that_its_tar_ends_within_is_told(tmp_path):
+    path = tmp_path / "cut.tar"
+    with tarfile.open(path, "w") as tar:
+        for i in range(3):
+            member = tarfile.TarInfo(f"{i}.jpg")
+            member.size = len(photo())
+            tar.addfile(member, io.BytesIO(photo()))
+    second = 512 + -(-len(photo()) // 512) * 512
+    path.write_bytes(path.read_bytes()[: second + 512 + len(photo()) // 2])
+    first, cut, last = find_items([path])
+    assert decoded(first).width == 24
+    with pytest.raises(PhotoError, match=r"1\.jpg is cut short: its archive ends within it"):
+        open_item(cut, Limits())
+    with pytest.raises(PhotoError, match=r"The archive .*cut\.tar is damaged or cut short"):
+        open_item(last, Limits())
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_every_damaged_byte_of_a_zip_is_told(tmp_path, packing):
+    """Whichever byte is flipped, each photo comes as it was, or something is told."""
+    path = tmp_path / "photos.zip"
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for i in range(3):
+            archive.writestr(f"{i}.png", photo(format="PNG"))
+    data = path.read_bytes()
+    for place in range(0, len(data), 3):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        found = told = 0
+        ignored = Ignored()
+        archives._zips.clear()
+        for item in find_items([path], ignored=ignored):
+            try:
+                assert open_item(item, Limits()).read() == photo(format="PNG")
+                found += 1
+            except PhotoError:
+                told += 1
+        assert found == 3 or told or ignored, place
+    for size in range(0, len(data), 7):  # cut anywhere: its table of contents is at the end
+        path.write_bytes(data[:size])
+        (item,) = find_items([path])
+        with pytest.raises(PhotoError, match="damaged or cut short"):
+            open_item(item, Limits())
+
+
 @pytest.mark.parametrize("text", [b"a.jpg\nb c.jpg\n", b"a.jpg\0b c.jpg\0", b"a.jpg\r\nb c.jpg"])
 def test_lists_are_by_lines_or_by_nuls(tmp_path, text):
     path = tmp_path / "list.txt"
@@ -200,6 +245,22 @@ def test_a_caption_beside_or_inside_is_seen(folder):
 # The web ------------------------------------------------------------------------------------------
 
 
+def raw_deflate(data):
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(data) + packer.flush()
+
+
+PACKED = {
+    "gzip": gzip.compress,
+    "gzip-parts": lambda data: gzip.compress(data[:50]) + gzip.compress(data[50:]),
+    "gzip-not": lambda data: data,
+    "gzip-cut": lambda data: gzip.compress(data)[:-20],
+    "deflate": zlib.compress,
+    "deflate-raw": raw_deflate,
+    "br": lambda data: b"\x8b\x02",
+}
+
+
 class Server(BaseHTTPRequestHandler):
     tries: dict[str, int] = {}  # noqa: RUF012
 
@@ -218,6 +279,20 @@ class Server(BaseHTTPRequestHandler):
         if self.path == "/gone.jpg":
             self.send_error(404)
             return
+        if self.path.startswith("/round"):
+            self.send_response(302)
+            self.send_header("Location", "/round-2.jpg" if self.path[-5] == "1" else "/round-1.jpg")
+            self.end_headers()
+            return
+        if (coding := self.path[1:].partition(".")[0]) in PACKED:
+            data = PACKED[coding](data if ".large" not in self.path else bytes(10**6))
+            self.send_response(200)
+            self.send_header("Content-Encoding", coding.partition("-")[0])
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+            return
+        Server.tries["asked"] = self.path
         self.send_response(200)
         self.send_header("Content-Length", str(len(data) + (100 if self.path == "/cut.jpg" else 0)))
         self.end_headers()
@@ -265,6 +340,55 @@ def test_web_limits(server):
         fetch.fetch("http://127.0.0.1:1/x.jpg", 10**6)
     with pytest.raises(PhotoError, match=r"cannot be fetched"):
         fetch.fetch("http://", 10**6)
+
+
+@pytest.mark.parametrize(
+    "address, asked",
+    [
+        ("/grüße.jpg", "/gr%C3%BC%C3%9Fe.jpg"),
+        ("/gr%C3%BC%C3%9Fe.jpg", "/gr%C3%BC%C3%9Fe.jpg"),
+        ("/two words.jpg?a=ü b&c=1+2", "/two%20words.jpg?a=%C3%BC%20b&c=1+2"),
+        ("/100%.jpg", "/100%25.jpg"),
+    ],
+)
+def test_addresses_are_what_people_write(server, tmp_path, address, asked):
+    (tmp_path / "list").write_text(f"  {server}{address}  \n", encoding="utf-8")
+    (item,) = find_items(read_list(str(tmp_path / "list")))
+    assert item.name == f"{server}{address}" and decoded(item).width == 24
+    assert Server.tries["asked"] == asked
+
+
+def test_hosts_of_any_script():
+    for address, uri in (
+        ("http://straße.de/ä?ö#ü", "http://xn--strae-oqa.de/%C3%A4?%C3%B6"),
+        ("https://me@例え.テスト:81/", "https://me@xn--r8jz45g.xn--zckzah:81/"),
+        ("http://[::1]:8/a b", "http://[::1]:8/a%20b"),
+        (f"http://h/{os.fsdecode(bytes([0xE9]))}", "http://h/%E9"),
+    ):
+        assert fetch.to_uri(address) == uri
+    for address in ("http://" + "ü" * 70 + ".de/", "http://h:port/a", "http://[::1/a", "http:///a"):
+        with pytest.raises(PhotoError, match=r"cannot be fetched: [^\n]+\.$"):
+            fetch.fetch(address, 10)
+
+
+def test_a_circle_of_redirects_is_one_sentence(server):
+    with pytest.raises(PhotoError, match=r"cannot be fetched: the server leads from one.*end\.$"):
+        fetch.fetch(f"{server}/round-1.jpg", 10**6)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "gzip-parts", "gzip-not", "deflate", "deflate-raw"])
+def test_what_a_server_packs_unasked_is_unpacked_within_the_limit(server, coding):
+    assert fetch.fetch(f"{server}/{coding}.jpg", 10**6) == photo()
+    if coding != "gzip-not":
+        with pytest.raises(PhotoError, match="too large a file"):
+            fetch.fetch(f"{server}/{coding}.large.jpg", 10**5)
+
+
+def test_what_cannot_be_unpacked_is_a_sentence(server):
+    with pytest.raises(PhotoError, match=r"packed it as 'br', which nobody asked for\.$"):
+        fetch.fetch(f"{server}/br.jpg", 10**6)
+    with pytest.raises(PhotoError, match=r"gzip-cut\.jpg cannot be fetched: [^\n]+\.$"):
+        fetch.fetch(f"{server}/gzip-cut.jpg", 10**6)
 
 
 def test_an_item_with_nothing_says_so():
