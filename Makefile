@@ -37,6 +37,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/python -m tests.page.lint_scripts
 
 quick: lint
 	$(BIN)/python -m pytest -m "not slow and not long"

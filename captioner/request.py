@@ -57,7 +57,10 @@ class Request:
         (), "A word that must not appear in a caption; may be given several times.",
         most=50, label="Words to do without", value="WORD",
     )  # fmt: skip
-    sample: bool = setting(False, "Draw the words at random instead of searching for the best.")
+    sample: bool = setting(
+        False, "Draw the words at random instead of searching for the best.",
+        label="Draw at random",
+    )  # fmt: skip
     temperature: float | None = setting(
         None, "How bold the draws are: below 1 careful, above 1 daring.",
         least=0.01, most=10, label="Temperature", value="X",
@@ -107,7 +110,7 @@ class Request:
         beams = base.beams if self.beams is None else self.beams
         if self.alternatives >= beams and self.alternatives and not self.sample:
             raise SettingError(
-                f"{self.alternatives} `alternatives` need a beam of at least "
+                f"`alternatives` is {self.alternatives}: they need a beam of at least "
                 f"{self.alternatives + 1}; `beams` is {beams}."
             )
         names = {f.name for f in dataclasses.fields(base)} - {"sample"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,7 +21,7 @@ from captioner.texts import readable, to_cell
 
 from .items import Item, inside
 from .names import Names, sidecar, stem_of
-from .records import FIELDS, Record
+from .records import FIELDS, Failure, Record
 
 FORMATS = ("jsonl", "csv", "coco", "parquet", "txt")
 SUFFIXES = {".jsonl": "jsonl", ".csv": "csv", ".json": "coco", ".parquet": "parquet"}
@@ -51,12 +51,15 @@ def check_format(format: str) -> None:
         _pyarrow()
 
 
-def _write_csv(records: Records, path: Path) -> None:
+def write_csv(
+    records: Iterable[Record | Failure], path: Path, fields: Sequence[str] = FIELDS
+) -> None:
+    """A table with a row a record and a column a field."""
     with replacing(path, "w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream)
-        table.writerow(FIELDS)
+        table.writerow(fields)
         for record in records:
-            table.writerow(_cell(record.get(field)) for field in FIELDS)
+            table.writerow(_cell(dict(record).get(field)) for field in fields)
 
 
 def _cell(value: Any) -> Any:
@@ -138,7 +141,7 @@ def _pyarrow() -> Any:
 
 
 _WRITERS: dict[str, Callable[[Records, Path], None]] = {
-    "csv": _write_csv,
+    "csv": write_csv,
     "coco": _write_coco,
     "parquet": _write_parquet,
 }

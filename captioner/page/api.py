@@ -4,26 +4,30 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 from gradio.data_classes import FileDataDict
+from gradio.events import api
 from gradio_client import handle_file
 
 from captioner.batch.records import record
 from captioner.captioner import Caption
 from captioner.errors import CaptionerError
 
-from .caption import CaptionService
+from .caption import CaptionService, concurrency
 from .folder import FolderService
 from .score import score_files
-from .uploads import Upload, upload_folder, uploaded
+from .settings import model_and_request
+from .uploads import Upload, upload_folder, upload_of
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Json = dict[str, Any]
 
 
-def add_endpoints(service: CaptionService, folders: FolderService, queue: Json) -> None:
-    """Add the endpoints to the page being built; `queue` is that of the model's events."""
+def add_endpoints(service: CaptionService, folders: FolderService) -> None:
+    """Add the endpoints to the page being built."""
 
     @_sentences
     def caption(photo: FileDataDict, options: Json | None = None) -> Json:
@@ -60,9 +64,7 @@ def add_endpoints(service: CaptionService, folders: FolderService, queue: Json) 
 
         Returns one object a photo: what /caption returns, or {"file", "error"}. options as there.
         """
-        for _ in folders.run(job := folders.begin([_upload(p) for p in photos]), options or {}):
-            pass
-        return [dict(r) for r in job.records]
+        return [dict(r) for r in folders.caption([_upload(p) for p in photos], options or {})]
 
     @_sentences
     def score(results: FileDataDict, references: FileDataDict, split: str | None = None) -> Json:
@@ -73,32 +75,34 @@ def add_endpoints(service: CaptionService, folders: FolderService, queue: Json) 
         """
         return score_files(_upload(results), _upload(references), split)
 
-    gr.api(caption, api_name="caption", **queue)
-    gr.api(heatmaps, api_name="heatmaps", **queue)
-    gr.api(batch, api_name="batch", concurrency_id="folder", concurrency_limit=1)
-    gr.api(score, api_name="score", concurrency_id="score", concurrency_limit=1)
+    queue: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": concurrency()}
+    api(caption, api_name="caption", **queue)
+    api(heatmaps, api_name="heatmaps", **queue)
+    api(batch, api_name="batch", concurrency_id="folder", concurrency_limit=1)
+    api(score, api_name="score", concurrency_id="score", concurrency_limit=1)
 
 
 def _caption(
     service: CaptionService, photo: FileDataDict, options: Json | None
 ) -> tuple[Json, Caption]:
     item = _upload(photo).item
-    captioner, best = service.write(item, options or {})
+    captioner, request = model_and_request(service.models, options or {})
+    best = service.caption(item, captioner, request)
     return dict(record(item, best, captioner)), best
 
 
-def _upload(file: Any) -> Upload:
+def _upload(file: object) -> Upload:
     if not isinstance(file, dict):
         raise CaptionerError("A file is given as gradio_client's handle_file(PATH).")
-    path = uploaded(file.get("path"))
-    return Upload(path, Path(str(file.get("orig_name") or path.name)).name)
+    upload = upload_of({"path": file.get("path"), "name": file.get("orig_name")})
+    return Upload(upload.path, Path(upload.name).name)
 
 
-def _sentences(work: Callable[..., Any]) -> Callable[..., Any]:
+def _sentences(work: Callable[P, T]) -> Callable[P, T]:
     """The caller's mistakes reach the caller as a sentence, and leave no traceback here."""
 
     @wraps(work)
-    def with_sentences(*args: Any, **options: Any) -> Any:
+    def with_sentences(*args: P.args, **options: P.kwargs) -> T:
         try:
             return work(*args, **options)
         except CaptionerError as error:

@@ -1,129 +1,262 @@
-"""The Folder tab: many photos or a zip; their captions as they come; the results as files."""
+"""The Folder tab's service: many photos or a zip; their captions as they come.
 
-import base64
+A folder is a job of the server's and not of a connection: one thread captions a batch of one job at
+a time, and the page asks how far its job is. So nothing is lost with a connection, and whoever
+comes next waits only for those who are still there.
+"""
+
 import io
+import itertools
+import threading
 import time
-import zipfile
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 from captioner.batch import Outcome, caption_items
 from captioner.batch.items import Item
-from captioner.batch.names import sidecar, with_stems
-from captioner.batch.records import Failure, Record, failure
-from captioner.batch.writers import write_table
-from captioner.captioner import Caption
+from captioner.batch.records import Failure as Failed
+from captioner.batch.records import Record, failure
+from captioner.captioner import Caption, Captioner
 from captioner.errors import CaptionerError
-from captioner.texts import to_line
+from captioner.request import Request
 
 from .cache import PrivateCache
-from .caption import CaptionService, or_error
+from .data_uris import data_uri
+from .messages import (
+    Download,
+    Failure,
+    Picture,
+    Progress,
+    Question,
+    Row,
+    Started,
+    State,
+    index,
+    or_error,
+)
+from .models import Models
+from .results import as_csv, as_jsonl, as_zip
 from .settings import model_and_request
-from .uploads import PHOTO_LIMITS, Upload, photos_in, renamed, upload_folder
+from .uploads import PHOTO_LIMITS, Upload, photos_in, renamed, uploads_of
 
 THUMB = 480
 BATCH = 8
-"""Photos that the model takes at once; after each batch the page shows what is done."""
+"""Photos that the model takes at once; after each batch the page is told what is done."""
 CACHE_BYTES = 128 << 20
+ATTENDED = 3
+"""Seconds since its page last asked, up to which a job counts as watched."""
+ABANDONED = 600
+"""Seconds since its page last asked, after which a job stops."""
 
 
-@dataclass
+@dataclass(eq=False)
 class FolderJob:
-    """The photos of one press of the button, and what became of each so far, in their order."""
+    """Many photos, and what became of each so far, in their order.
+
+    user: who is logged in; only they may ask for it. seen: when its page last asked, by the clock
+    of `time.monotonic`.
+    """
 
     items: list[Item]
-    records: list[Record | Failure] = field(default_factory=list)
+    captioner: Captioner
+    request: Request
+    user: str | None = None
+    records: list[Record | Failed] = field(default_factory=list)
     thumbs: list[str | None] = field(default_factory=list)
+    state: State = "waiting"
+    seconds: float = 0.0
+    seen: float = field(default_factory=time.monotonic)
+    finished: threading.Event = field(default_factory=threading.Event)
+    _outcomes: Iterator[Outcome] | None = None
+
+    @property
+    def attended(self) -> bool:
+        return time.monotonic() - self.seen < ATTENDED
+
+    def advance(self) -> None:
+        """Caption the next batch."""
+        began = time.perf_counter()
+        if self._outcomes is None:
+            self.state = "running"
+            self._outcomes = caption_items(
+                self.captioner,
+                self.items,
+                self.request,  # with heatmaps: the thumbnails are made of the photos they come with
+                batch_size=BATCH,
+                limits=PHOTO_LIMITS,
+                draw=_thumbnail,
+            )
+        for outcome in itertools.islice(self._outcomes, BATCH):
+            self._add(outcome)
+            if self.state != "running":  # stopped in the meantime
+                break
+        self.seconds += time.perf_counter() - began
+        if len(self.records) == len(self.items):
+            self.end("done")
+
+    def _add(self, outcome: Outcome) -> None:
+        item, jpeg = outcome.item, outcome.picture
+        self.thumbs.append(None if jpeg is None else data_uri(jpeg, "image/jpeg"))
+        self.records.append(outcome.record or failure(item, renamed(outcome.error or "", item)))
+
+    def end(self, state: State) -> None:
+        if self.state in ("waiting", "running"):
+            self.state = state
+        self.finished.set()
+
+    def close(self) -> None:
+        """Let go of what decodes its photos."""
+        if self._outcomes is not None:
+            self._outcomes.close()  # type: ignore[attr-defined]  # a generator
+            self._outcomes = None
 
 
 class FolderService:
-    """Captions many photos for the page and for programs."""
+    """Captions many photos for the page and for programs, one job at a time."""
 
-    def __init__(self, service: CaptionService):
-        self.service = service
+    def __init__(self, models: Models):
+        self.models = models
         self.jobs: PrivateCache[FolderJob] = PrivateCache(CACHE_BYTES, "This folder")
+        self._open: list[FolderJob] = []  # in the order in which they came
+        self._changed = threading.Condition()
+        threading.Thread(target=self._work, daemon=True).start()
 
-    def begin(self, uploads: list[Upload]) -> FolderJob:
-        """Raises CaptionerError when there are too many photos, or none."""
-        return FolderJob(photos_in(uploads))
+    def begin(self, uploads: list[Upload], options: object, user: str | None = None) -> FolderJob:
+        """A job that runs as soon as it is its turn. Raises CaptionerError when there are too many
+        photos or none, or an option makes no sense."""
+        captioner, request = model_and_request(self.models, options)
+        job = FolderJob(photos_in(uploads), captioner, request, user)
+        with self._changed:
+            self._open.append(job)
+            self._changed.notify()
+        return job
 
-    def run(self, job: FolderJob, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Caption the photos of a run; yields after every batch what the page shows.
+    def caption(self, uploads: list[Upload], options: object) -> list[Record | Failed]:
+        """The records of all photos, once they are captioned. Raises CaptionerError."""
+        job = self.begin(uploads, options)
+        while not job.finished.wait(ATTENDED / 2):
+            job.seen = time.monotonic()
+        if job.state == "failed":
+            raise CaptionerError("Something broke on the server; try again.")
+        return job.records
 
-        Raises CaptionerError when an option makes no sense.
-        """
-        captioner, request = model_and_request(self.service.models, options)
-        key = self.jobs.put(job, 40_000 * len(job.items))
-        began = time.perf_counter()
-        yield _progress(key, job, began)
-        done = caption_items(
-            captioner,
-            job.items,
-            request,  # with heatmaps: the thumbnails are made of the photos that come with them
-            batch_size=BATCH,
-            limits=PHOTO_LIMITS,
-            draw=_thumbnail,
-        )
-        for outcome in done:
-            _add(job, outcome)
-            if len(job.records) % BATCH == 0:
-                yield _progress(key, job, began)
-        yield _progress(key, job, began)
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._open:
+                    self._changed.wait()
+                # Those that are watched before those whose page is gone.
+                job = min(self._open, key=lambda job: not job.attended)
+            try:
+                if time.monotonic() - job.seen > ABANDONED:
+                    job.end("stopped")
+                if job.state in ("waiting", "running"):
+                    job.advance()
+            except Exception:
+                traceback.print_exc()
+                job.end("failed")
+            if job.finished.is_set():
+                job.close()
+                with self._changed:
+                    self._open.remove(job)
 
-    def item(self, key: Any, i: Any) -> Item:
-        """One photo of a run, to be opened by itself. Raises CaptionerError."""
-        job = self.jobs.get(key)
-        if not isinstance(i, int) or not 0 <= i < len(job.items):
-            raise CaptionerError(f"There is no photo {i!r}.")
-        return job.items[i]
+    def _before(self, job: FolderJob) -> int:
+        """How many jobs are captioned before this one."""
+        with self._changed:
+            if job.state != "waiting" or job not in self._open:
+                return 0
+            older = self._open[: self._open.index(job)]
+            return sum(other.attended for other in older)
 
     # What the page's script asks for.
 
-    def thumb(self, ask: dict[str, Any]) -> dict[str, Any]:
-        def find() -> dict[str, Any]:
-            thumbs, i = self.jobs.get(ask.get("id")).thumbs, ask.get("i")
-            if not isinstance(i, int) or not 0 <= i < len(thumbs):
-                raise CaptionerError(f"There is no photo {i!r}.")
-            return {"src": thumbs[i]}
+    def start(self, question: Question, user: str | None) -> Started | Failure:
+        """Begin to caption the uploads that the question names."""
+
+        def begin() -> Started:
+            uploads = uploads_of(question.get("files"))
+            job = self.begin(uploads, question.get("settings"), user)
+            return {"id": self.jobs.put(job, 40_000 * len(job.items))}
+
+        return or_error(begin)
+
+    def progress(self, question: Question, user: str | None) -> Progress | Failure:
+        """How far a job is, with the rows from number `from` on."""
+
+        def look() -> Progress:
+            job = self._job(question, user)
+            job.seen = time.monotonic()
+            start = index(question, "from", len(job.items) + 1, "photo")
+            state = job.state  # before the rows: once it is "done" they are all there
+            return {
+                "state": state,
+                "total": len(job.items),
+                "rows": [_row(found) for found in job.records[start:]],
+                "seconds": round(job.seconds, 1),
+                "before": self._before(job),
+            }
+
+        return or_error(look)
+
+    def stop(self, question: Question, user: str | None) -> Progress | Failure:
+        """End a job; what is done stays."""
+
+        def end() -> Progress | Failure:
+            self._job(question, user).end("stopped")
+            return self.progress(question, user)
+
+        return or_error(end)
+
+    def thumb(self, question: Question, user: str | None) -> Picture | Failure:
+        """A photo of the gallery."""
+
+        def find() -> Picture:
+            thumbs = self._job(question, user).thumbs
+            found = thumbs[index(question, "i", len(thumbs), "photo")]
+            if found is None:
+                raise CaptionerError("That photo could not be captioned.")
+            return {"src": found}
 
         return or_error(find)
 
-    def download(self, ask: dict[str, Any]) -> dict[str, Any]:
+    def download(self, question: Question, user: str | None) -> Download | Failure:
         """The results as CSV, JSONL, or a zip of both with a text file for each photo."""
 
-        def make() -> dict[str, Any]:
-            job, kind = self.jobs.get(ask.get("id")), ask.get("kind")
+        def make() -> Download:
+            job, kind = self._job(question, user), question.get("kind")
+            records = list(job.records)
             if kind == "csv":
-                return _file("captions.csv", "text/csv", _csv(job))
+                return {"name": "captions.csv", "src": data_uri(as_csv(records), "text/csv")}
             if kind == "jsonl":
-                return _file("captions.jsonl", "application/jsonl", _jsonl(job))
+                content = data_uri(as_jsonl(records), "application/jsonl")
+                return {"name": "captions.jsonl", "src": content}
             if kind == "zip":
-                return _file("captions.zip", "application/zip", _zip(job))
+                content = data_uri(as_zip(job.items, records), "application/zip")
+                return {"name": "captions.zip", "src": content}
             raise CaptionerError(f"There is no download {kind!r}.")
 
         return or_error(make)
 
+    def item(self, question: Question, user: str | None) -> Item:
+        """One photo of a job, to be captioned by itself: {"folder": id, "i": its number}. Raises
+        CaptionerError."""
+        job = self._job({"id": question.get("folder")}, user)
+        return job.items[index(question, "i", len(job.items), "photo")]
 
-def _progress(key: str, job: FolderJob, began: float) -> dict[str, Any]:
+    def _job(self, question: Question, user: str | None) -> FolderJob:
+        job = self.jobs.get(question.get("id"))
+        if job.user != user:
+            raise CaptionerError("This folder is another person's.")
+        return job
+
+
+def _row(found: Record | Failed) -> Row:
+    if "error" in found:
+        return {"file": found["file"], "error": found["error"]}
     return {
-        "id": key,
-        "total": len(job.items),
-        "rows": [
-            {k: r[k] for k in ("file", "caption", "confidence", "error") if k in r}
-            for r in map(dict, job.records)
-        ],
-        "seconds": round(time.perf_counter() - began, 1),
-        "done": len(job.records) == len(job.items),
-    }
-
-
-def _add(job: FolderJob, outcome: Outcome) -> None:
-    item = outcome.item
-    job.records.append(outcome.record or failure(item, renamed(outcome.error or "", item)))
-    job.thumbs.append(_data(outcome.picture, "image/jpeg") if outcome.picture else None)
+        "file": found["file"], "caption": found["caption"], "confidence": found["confidence"],
+    }  # fmt: skip
 
 
 def _thumbnail(caption: Caption) -> bytes:
@@ -132,41 +265,3 @@ def _thumbnail(caption: Caption) -> bytes:
     jpeg = io.BytesIO()
     small.save(jpeg, "JPEG", quality=80)
     return jpeg.getvalue()
-
-
-def _captioned(job: FolderJob) -> list[Record]:
-    return [r for r in job.records if "caption" in r]
-
-
-def _csv(job: FolderJob) -> bytes:
-    with TemporaryDirectory(dir=upload_folder()) as folder:
-        path = Path(folder) / "captions.csv"
-        write_table("csv", _captioned(job), path)
-        return path.read_bytes()
-
-
-def _jsonl(job: FolderJob) -> bytes:
-    return "".join(to_line(r) + "\n" for r in _captioned(job)).encode()
-
-
-def _zip(job: FolderJob) -> bytes:
-    """The tables, what failed, and a text file for each photo, at the photo's place."""
-    content = io.BytesIO()
-    failed = "".join(f"{r['file']}\t{r['error']}\n" for r in job.records if "error" in r)
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("captions.csv", _csv(job))
-        file.writestr("captions.jsonl", _jsonl(job))
-        if failed:
-            file.writestr("failed.txt", failed)
-        for item, found in zip(with_stems(job.items, Path()), job.records, strict=False):
-            if "caption" in found:
-                file.writestr(str(sidecar(item, Path())), found["caption"] + "\n")
-    return content.getvalue()
-
-
-def _file(name: str, kind: str, data: bytes) -> dict[str, Any]:
-    return {"name": name, "src": _data(data, kind)}
-
-
-def _data(data: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,96 +1,114 @@
-"""The controls of the Caption tab, folded away, and what they mean to the captioner."""
+"""The form of settings, made from the fields of `Request`, and the request that comes of it.
+
+The form sends what a person changed as an object, {"beams": 5}: the same that programs send.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-import gradio as gr
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from captioner.captioner import Captioner
-from captioner.errors import CaptionerError
-from captioner.request import Request
-from captioner.settings import checked
+from captioner.errors import CaptionerError, SettingError
+from captioner.generation import Search
+from captioner.request import STYLES, Request
+from captioner.settings import Known, checked, settings_of
 
 from .models import Models
 
-BEAM, SAMPLE = "Search for the best", "Draw at random"
+SLIDER = 100
+"""Whole numbers of at most so many steps have a slider, others a field."""
 
 
-def settings(models: Models) -> list[gr.components.Component]:
-    """The controls, in the order of `read`'s arguments."""
-    base = models.get().model.search
-    with gr.Accordion("Settings", open=False, elem_id="c-settings"):
-        with gr.Row():
-            model = gr.Dropdown(
-                models.names, value=models.names[0], label="Model", visible=len(models.names) > 1
-            )
-            way = gr.Radio([BEAM, SAMPLE], value=BEAM, label="How the words are chosen")
-        with gr.Row():
-            beams = gr.Slider(
-                1, 10, value=base.beams, step=1, label="Beams",
-                info="How many captions the search follows at a time.",
-            )  # fmt: skip
-            temperature = gr.Slider(
-                0.1, 2, value=1.0, step=0.1, label="Temperature",
-                info="For drawing: low is careful, high is bold.",
-            )  # fmt: skip
-            seed = gr.Number(
-                0,
-                precision=0,
-                minimum=0,
-                label="Seed",
-                info="For drawing: another, another caption.",
-            )
-        with gr.Row():
-            shortest = gr.Slider(1, 30, value=base.min_length, step=1, label="Shortest, in tokens")
-            longest = gr.Slider(4, 60, value=base.max_length, step=1, label="Longest, in tokens")
-            others = gr.Slider(
-                0, 9, value=min(2, base.beams - 1), step=1, label="Other captions to show"
-            )
-        with gr.Row():
-            prefix = gr.Textbox(
-                "", label="The caption begins with", placeholder="Two people", max_length=200
-            )
-            without = gr.Textbox(
-                "", label="Words to do without", placeholder="man, woman", max_length=200
-            )
-    return [model, way, beams, temperature, seed, shortest, longest, others, prefix, without]
+@dataclass(frozen=True)
+class Control:
+    """One control of the form.
+
+    kind: check, slider, number, text, or words (several, with commas or spaces between them).
+    value: what stands there until it is changed.
+    """
+
+    name: str
+    label: str
+    help: str
+    kind: str
+    value: str
+    least: str
+    most: str
+    whole: bool
 
 
-def read(
-    model: str,
-    way: str,
-    beams: float,
-    temperature: float,
-    seed: float | None,
-    shortest: float,
-    longest: float,
-    others: float,
-    prefix: str | None,
-    without: str | None,
-) -> dict[str, Any]:
-    """The controls as options of `CaptionService.caption`."""
-    drawn = {"sample": True, "temperature": temperature, "seed": int(seed or 0)}
-    searched = {"beams": int(beams)}
-    return {
-        "model": model,
-        "alternatives": int(others) if way == SAMPLE else min(int(others), int(beams) - 1),
-        "min_length": int(shortest),
-        "max_length": int(longest),
-        "prefix": prefix or "",
-        "without": [word for word in (without or "").replace(",", " ").split()],
-        **(drawn if way == SAMPLE else searched),
-    }
+def controls(
+    kind: type, base: Search, without: Collection[str] = (), **shown: object
+) -> list[Control]:
+    """A control for every setting that has a label; what is not given is the model's own (`base`).
+
+    without: settings that the models have no use for. shown: values that the page has in place of
+    the defaults.
+    """
+    made = []
+    for name, known in settings_of(kind).items():
+        if known.about.label and name not in without:
+            default = getattr(base, name, None) if known.default is None else known.default
+            made.append(_control(known, shown.get(name, default)))
+    return made
 
 
-def model_and_request(models: Models, options: object) -> tuple[Captioner, Request]:
-    """The model and the request that options from outside amount to. Raises CaptionerError,
-    ModelError."""
-    chosen = dict(options) if isinstance(options, dict) else options
-    name = chosen.pop("model", None) if isinstance(chosen, dict) else None
+def _control(known: Known, value: object) -> Control:
+    about = known.about
+    whole = known.type is int
+    if known.many:
+        kind, value = "words", ""
+    elif known.type is bool:
+        kind, value = "check", "true" if value else ""
+    elif known.type is str:
+        kind = "text"
+    else:
+        kind = "slider" if whole and about.most - about.least <= SLIDER else "number"
+        value = f"{value:.10g}"
+    return Control(
+        known.name, about.label, about.help, kind, str(value),
+        f"{about.least:.17g}", f"{about.most:.17g}", whole,
+    )  # fmt: skip
+
+
+def useless(models: Models) -> list[str]:
+    """The settings that the page's only model has no use for; none where there are several."""
+    captioner, refused = models.get(), []
+    for request in (Request(prompt="Describe it."), Request(style=next(iter(STYLES)))):
+        try:
+            captioner.model.check(request)
+        except SettingError:
+            refused += [name for name in ("prompt", "style") if getattr(request, name)]
+    return refused if len(models.names) == 1 else []
+
+
+def labels(kind: type) -> dict[str, str]:
+    """What the form calls each setting, for sentences about them."""
+    known = settings_of(kind)
+    return {name: f"“{one.about.label}”" for name, one in known.items() if one.about.label}
+
+
+def model_and_request(
+    models: Models, options: object, others: int = 0
+) -> tuple[Captioner, Request]:
+    """The model and the request that options from outside amount to.
+
+    others: alternatives to give where the options do not say how many, as far as the beams allow.
+
+    Raises CaptionerError, ModelError.
+    """
+    chosen: object = {} if options is None else options
+    name = None
+    if isinstance(chosen, Mapping):
+        name = chosen.get("model")
+        chosen = {key: value for key, value in chosen.items() if key != "model"}
     if name is not None and not isinstance(name, str):
         raise CaptionerError("`model` is the name of a model.")
     request = checked(Request, chosen)
     captioner = models.get(name)
-    captioner.search(request)  # what makes no sense is told before the photo is read
+    if others and not (isinstance(options, Mapping) and "alternatives" in options):
+        beams = request.beams or captioner.search(request).beams
+        request = request.with_(alternatives=others if request.sample else min(others, beams - 1))
+    captioner.search(request)  # what makes no sense is said before the photo is read
     return captioner, request

@@ -1,16 +1,9 @@
 """The theme: gradio's own parts take their colours from the variables of static/page.css."""
 
-from pathlib import Path
-
 import gradio as gr
 
-STATIC = Path(__file__).parent / "static"
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
-
-
-def static(name: str) -> str:
-    return (STATIC / name).read_text(encoding="utf-8")
 
 
 def theme() -> gr.themes.Base:

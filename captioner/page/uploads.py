@@ -6,11 +6,10 @@ lie: nothing is unpacked.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from captioner.batch.items import Item
 from captioner.batch.sources import find_items
@@ -44,7 +43,7 @@ def upload_folder() -> Path:
     return Path(get_upload_folder()).resolve()
 
 
-def uploaded(path: Any) -> Path:
+def uploaded(path: object) -> Path:
     """The path, when it is a file in the upload folder. Raises PhotoError when it is not."""
     try:
         if isinstance(path, str) and path:
@@ -54,6 +53,19 @@ def uploaded(path: Any) -> Path:
     except (OSError, ValueError):
         pass
     raise PhotoError("That file was not uploaded here, or is no longer held; upload it again.")
+
+
+def uploads_of(files: object) -> list[Upload]:
+    """The uploads that a page names: [{"path", "name"}]. Raises CaptionerError."""
+    if not isinstance(files, list) or not all(isinstance(file, dict) for file in files):
+        raise CaptionerError("There is no photo among these files.")
+    return [upload_of(file) for file in files]
+
+
+def upload_of(file: Mapping[str, object]) -> Upload:
+    """The upload that a page or a program names. Raises CaptionerError."""
+    path = uploaded(file.get("path"))
+    return Upload(path, str(file.get("name") or path.name))
 
 
 def photos_in(uploads: Iterable[Upload]) -> list[Item]:

@@ -127,6 +127,11 @@ def shown(page, old: str = "") -> None:
     page.wait_for_selector("#c-viewer .c-heat:not([hidden])")
 
 
+def open_folder_tab(page, waiting_for: str = ".c-drop") -> None:
+    page.get_by_role("tab", name="Folder").click()
+    page.wait_for_selector(f"#c-folder {waiting_for}")
+
+
 def caption_text(page) -> str:
     return page.inner_text("#c-viewer [data-part=caption]")
 

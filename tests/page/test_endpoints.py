@@ -152,10 +152,11 @@ def test_a_busy_server_says_so(builtin, tmp_path, photos):
 
 def test_the_page_says_when_the_server_is_busy(open_page):
     page = open_page()
-    page.expected = "503"
     page.route(
-        "**/queue/join*",
-        lambda route: route.fulfill(status=503, json={"detail": "Queue is full."}),
+        "**/component_server/",
+        lambda route: route.fulfill(
+            json={"error": "The server is busy: 40 photos are before yours."}
+        ),
     )
     page.locator(".c-sample").first.click()
     alert = page.wait_for_selector("#c-viewer [role=alert]:not([hidden])")

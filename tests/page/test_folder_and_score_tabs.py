@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from .conftest import caption_text, shown
+from .conftest import caption_text, open_folder_tab, shown
 
 
 @pytest.fixture
@@ -19,11 +19,6 @@ def folder(photos, tmp_path):
         shutil.copy(photo, tmp_path / photo.name)
     (tmp_path / "broken.jpg").write_text("no photo at all")
     return tmp_path
-
-
-def open_folder_tab(page):
-    page.get_by_role("tab", name="Folder").click()
-    page.wait_for_selector("#c-folder .c-drop")
 
 
 def download(page, kind: str) -> bytes:
@@ -45,10 +40,13 @@ def test_a_folder_with_a_broken_file(page, model, photos, folder):
     assert "3 photos captioned" in page.inner_text("#c-folder [data-part=status]")
 
     rows = list(csv.DictReader(io.StringIO(download(page, "csv").decode())))
-    assert [r["file"] for r in rows] == [name for name in names if name in wanted]
-    assert {r["file"]: r["caption"] for r in rows} == wanted
+    assert [r["file"] for r in rows] == names
+    assert {r["file"]: r["caption"] for r in rows} == wanted | {"broken.jpg": ""}
+    reasons = {r["file"]: r["error"] for r in rows if r["error"]}
+    assert list(reasons) == ["broken.jpg"] and "cannot be read" in reasons["broken.jpg"]
     lines = [json.loads(line) for line in download(page, "jsonl").decode().splitlines()]
-    assert {r["file"]: r["caption"] for r in lines} == wanted
+    assert {r["file"]: r["caption"] for r in lines if "caption" in r} == wanted
+    assert [r["file"] for r in lines] == names and "broken.jpg cannot be" in str(lines)
     with zipfile.ZipFile(io.BytesIO(download(page, "zip"))) as file:
         assert file.read("chelsea.txt").decode().strip() == wanted["chelsea.png"]
         assert "captions.csv" in file.namelist()

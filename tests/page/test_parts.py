@@ -13,11 +13,11 @@ from captioner.batch.items import open_item
 from captioner.batch.names import sidecar
 from captioner.errors import CaptionerError, PhotoError
 from captioner.page import uploads
+from captioner.page.assets import static
 from captioner.page.cache import PrivateCache
 from captioner.page.caption import CaptionService
 from captioner.page.command import people
 from captioner.page.models import Models
-from captioner.page.theme import static
 from captioner.page.uploads import Upload, photos_in, uploaded
 from captioner.photos import Limits
 
@@ -107,7 +107,7 @@ def test_the_shelf_is_bounded_and_its_ids_are_not_guessed():
 @pytest.fixture(scope="module")
 def shown(builtin, photos) -> tuple[CaptionService, str]:
     service = CaptionService(Models([str(builtin)]))
-    return service, service.show(Upload(photos[2], "cat.png").item, {})["id"]
+    return service, service.show(Upload(photos[2], "cat.png").item, None)["id"]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def shown(builtin, photos) -> tuple[CaptionService, str]:
         ("overlay", {"word": -1}), ("overlay", {"word": None}), ("overlay", {"strength": 7}),
         ("overlay", {"strength": "much"}), ("overlay", {"strength": float("nan")}),
         ("heads", {"id": None}), ("heads", {"word": 99}), ("heads", {"layer": 99}),
-        ("heads", {"layer": -1}), ("download", {"kind": "../etc"}), ("download", {"rank": 2}),
+        ("heads", {"layer": -1}), ("download", {"kind": "../etc"}), ("download", {"rank": 3}),
         ("photo", {"id": ""}),
     ],
 )  # fmt: skip

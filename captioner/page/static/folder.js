@@ -1,10 +1,9 @@
-// The Folder tab. The server sends the list of what is done, again and again, longer each time; the
-// gallery only ever grows.
+// The Folder tab. The server captions; this asks again and again how far it is, and the gallery only
+// ever grows. `job` is { id, rows, total, state, seconds } as far as it is known here.
 const root = element.querySelector(".c-folder");
 const KEEP = /\.(jpe?g|jpe|jfif|mpo|a?png|gif|webp|avif|hei[cf]|hif|tiff?|bmp|dib|jp2|j2k|p[pgbn]m|zip)$/i;
-let asked = 0;
-let state = null;
-let cards = []; // of the photos that are done, in their order; null for those that failed
+let work = 0; // the number of what was begun last: what belongs to older work is dropped
+let job = null;
 const seen = new IntersectionObserver((entries) => {
   for (const entry of entries.filter((one) => one.isIntersecting)) {
     seen.unobserve(entry.target);
@@ -12,14 +11,27 @@ const seen = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "400px" });
 
+// Work ---------------------------------------------------------------------------------------------
+
 async function start(files) {
   // What was named outright is tried whatever its name; of a folder, only the photos.
-  const wanted = files.filter((f) => !f.within && !f.webkitRelativePath ? true : KEEP.test(f.name));
-  if (!wanted.length) { tell("There is no photo among these files."); return; }
-  const mine = (asked += 1);
+  const photos = files.filter((f) => !f.within && !f.webkitRelativePath ? true : KEEP.test(f.name));
+  if (!photos.length) { tell("There is no photo among these files."); return; }
+  const mine = begin();
+  const uploads = await sendAll(photos, mine);
+  if (mine !== work) return;
+  if (!uploads.length) { idle(); return; }
+  say("Captioning", "", 0);
+  const { id, error } = await call("start", { files: uploads, settings });
+  if (mine !== work) { if (id) call("stop", { id, from: 0 }); return; }
+  if (error) { idle(); tell(error); return; }
+  lastFolder.set({ id, running: true });
+  follow(id, mine);
+}
+
+function begin() {
   tell("");
-  state = null;
-  cards = [];
+  job = null;
   part("gallery").replaceChildren();
   part("failures").replaceChildren();
   part("failed").hidden = true;
@@ -28,33 +40,98 @@ async function start(files) {
   root.dataset.state = "busy";
   toTop();
   buttons(true);
-  say(`Uploading ${count(wanted.length, "file")}`, "", 0);
-  const sent = new Array(wanted.length);
+  return (work += 1);
+}
+
+// Upload the files, three at a time: [{ path, name }] of those that arrived, in their order.
+async function sendAll(files, mine) {
+  const uploads = [];
+  const problems = [];
   let next = 0;
   let done = 0;
-  const lost = [];
+  const status = `Uploading ${count(files.length, "file")}`;
+  say(status, "", 0);
   async function sender() {
-    while (next < wanted.length && mine === asked) {
+    while (next < files.length && mine === work) {
       const i = (next += 1) - 1;
-      const file = wanted[i];
+      const file = files[i];
       try {
-        const { path } = await upload(file);
-        sent[i] = { path, name: file.within || file.webkitRelativePath || file.name };
-      } catch { lost.push(file.name); }
+        uploads[i] = { path: await send(file), name: file.within || file.webkitRelativePath || file.name };
+      } catch (error) { problems.push(error.message); }
       done += 1;
-      if (mine === asked) say(`Uploading ${count(wanted.length, "file")}`, `${done} are there`, done / wanted.length);
+      if (mine === work) say(status, `${done} are there`, done / files.length);
     }
   }
   await Promise.all([sender(), sender(), sender()]);
-  if (mine !== asked) return;
-  if (lost.length) tell(`Could not be uploaded (too large?): ${lost.join(", ")}`);
-  const files_ = sent.filter(Boolean);
-  if (!files_.length) { idle(); return; }
-  say("Captioning", "waiting for a free place", 0);
-  trigger("start", { n: mine, files: files_ });
+  if (mine === work && problems.length) tell(problems.join(" "));
+  return uploads.filter(Boolean);
 }
 
-const count = (n, thing) => `${n} ${thing}${n === 1 ? "" : "s"}`;
+const isOver = () => ["done", "stopped", "failed"].includes(job.state);
+
+async function follow(id, mine) {
+  job = { id, rows: [], total: 0, state: "waiting", seconds: 0 };
+  for (;;) {
+    const answer = await call("progress", { id, from: job.rows.length });
+    if (mine !== work) return;
+    if (answer.lost) part("detail").textContent = "The server cannot be reached; trying again";
+    else if (answer.error) { ended(answer.error); return; }
+    else update(answer);
+    if (isOver()) return;
+    await pause(answer.lost ? 2000 : 400);
+    if (mine !== work) return;
+  }
+}
+
+function update(answer) {
+  answer.rows.forEach(add);
+  Object.assign(job, answer, { rows: [...job.rows, ...answer.rows] });
+  const failed = job.rows.filter((row) => row.error).length;
+  const good = job.rows.length - failed;
+  const detail = [failed ? `${failed} could not be read` : "", `${job.seconds} s`].filter(Boolean).join(", ");
+  const share = job.total ? job.rows.length / job.total : 0;
+  if (job.state === "waiting") say("Waiting", job.before ? `${count(job.before, "folder")} before yours` : "", 0);
+  else if (job.state === "running") say(`${good} of ${job.total} captioned`, detail, share);
+  else if (job.state === "done") say(`${count(good, "photo")} captioned`, detail, 1);
+  else say(`Stopped: ${job.rows.length} of ${job.total} done`, detail, share);
+  if (job.state === "failed") tell("Something broke on the server; what was done until then is here.");
+  if (isOver()) {
+    root.dataset.state = "shown";
+    buttons(false);
+    lastFolder.set({ id: job.id, running: false });
+  }
+}
+
+// The server does not have the job any more: what came of it stays in view.
+function ended(sentence) {
+  lastFolder.set(null);
+  if (job.rows.length) {
+    root.dataset.state = "shown";
+    say(`Ended: ${job.rows.length} of ${job.total} done`, "", 1);
+    buttons(false);
+  } else idle();
+  tell(sentence);
+}
+
+async function stop() {
+  const mine = (work += 1);
+  if (!job) { idle(); return; }
+  say(`Stopped: ${job.rows.length} of ${job.total} done`, "", 1);
+  root.dataset.state = "shown";
+  buttons(false);
+  const answer = await call("stop", { id: job.id, from: job.rows.length });
+  if (mine !== work) return;
+  if (answer.error) tell(answer.error); else update(answer);
+}
+
+// After a reload: what was begun before it.
+async function goOn(id) {
+  const { error } = await call("progress", { id, from: 0 });
+  if (work) return; // something else was begun in the meantime
+  if (error) lastFolder.set(null); else follow(id, begin());
+}
+
+// Showing ------------------------------------------------------------------------------------------
 
 function say(status, detail, share) {
   part("status").textContent = status;
@@ -74,54 +151,36 @@ function idle() {
   part("drop").hidden = false;
 }
 
-watch("value", () => {
-  const answer = props.value;
-  if (!answer || answer.n !== asked) return;
-  if (answer.error) { idle(); tell(answer.error); return; }
-  state = answer;
-  answer.rows.slice(cards.length).forEach(add);
-  const failed = answer.rows.filter((row) => row.error).length;
-  const good = answer.rows.length - failed;
-  const detail = [failed ? `${failed} could not be read` : "", `${answer.seconds} s`].filter(Boolean).join(", ");
-  const status = answer.done ? `${count(good, "photo")} captioned` : `${good} of ${answer.total} captioned`;
-  say(status, detail, answer.rows.length / answer.total);
-  if (answer.done) { root.dataset.state = "shown"; buttons(false); }
-});
-
-function add(row) {
+function add(row, place) {
   if (row.error) {
-    cards.push(null);
     part("failed").hidden = false;
     part("failures").append(make("li", {}, make("b", {}, row.file), make("span", {}, row.error)));
     return;
   }
-  const card = make("button", { type: "button", class: "c-photo", "data-i": cards.length,
+  const card = make("button", { type: "button", class: "c-photo", "data-i": job.rows.length + place,
     title: `${row.file}, confidence ${percent(row.confidence)}` },
   make("span", { class: "c-photo-box" }, make("img", { alt: row.caption })), make("b", {}, row.caption),
   make("small", {}, make("span", {}, row.file), make("span", {}, percent(row.confidence))));
-  cards.push(card);
   part("gallery").append(card);
   seen.observe(card);
 }
 
 async function fill(card) {
-  const { src } = await server.thumb({ id: state.id, i: Number(card.dataset.i) });
+  const { src } = await call("thumb", { id: job.id, i: Number(card.dataset.i) });
   if (src) card.querySelector("img").src = src;
 }
 
+// What people do -----------------------------------------------------------------------------------
+
 async function download(kind) {
-  const { name, src, error } = await server.download({ id: state.id, kind });
+  const { name, src, error } = await call("download", { id: job.id, kind });
   if (error) tell(error); else save(name, src);
 }
 
 const actions = {
   choose: () => part("files").click(),
   directory: () => part("directory").click(),
-  stop: () => {
-    asked += 1;
-    trigger("stop");
-    if (state?.rows.length) { say(`Stopped: ${state.rows.length} of ${state.total} done`, "", 1); buttons(false); } else idle();
-  },
+  stop,
   csv: () => download("csv"),
   jsonl: () => download("jsonl"),
   zip: () => download("zip"),
@@ -133,8 +192,7 @@ root.addEventListener("click", (event) => {
   if (button.dataset.do) actions[button.dataset.do]();
   else if (button.dataset.i) {
     document.dispatchEvent(new CustomEvent("captioner:open", { detail: {
-      src: button.querySelector("img").src,
-      ask: (n) => trigger("open", { n, id: state.id, i: Number(button.dataset.i) }),
+      what: { folder: job.id, i: Number(button.dataset.i) }, src: button.querySelector("img").src,
     } }));
   }
 });
@@ -146,9 +204,15 @@ for (const name of ["files", "directory"]) {
   });
 }
 takeFiles(part("veil"), (files) => { if (files.length) start(files); });
-document.addEventListener("captioner:failed", () => {
-  if (root.dataset.state === "busy" && inView()) {
-    idle();
-    tell("The server is busy, or something broke there. Try again in a moment.");
-  }
+window.addEventListener("beforeunload", (event) => {
+  if (root.dataset.state === "busy") event.preventDefault();
 });
+// Files that were dropped on the Caption tab. Gradio loads this tab when it is opened first.
+function takeDropped() {
+  const files = window.captionerDropped;
+  window.captionerDropped = null;
+  if (files) start(files);
+}
+document.addEventListener("captioner:dropped", takeDropped);
+if (window.captionerDropped) takeDropped();
+else if (lastFolder.get()) goOn(lastFolder.get().id);

@@ -1,0 +1,47 @@
+"""The results of a folder as files. What could not be captioned is in each, with its reason."""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from captioner.batch.items import Item
+from captioner.batch.names import sidecar, with_stems
+from captioner.batch.records import FIELDS, Failure, Record
+from captioner.batch.writers import write_csv
+from captioner.texts import to_line
+
+from .uploads import upload_folder
+
+Records = Sequence[Record | Failure]
+
+
+def as_csv(records: Records) -> bytes:
+    """A row a photo; a column "error" where some could not be captioned."""
+    failed = any("error" in found for found in records)
+    with TemporaryDirectory(dir=upload_folder()) as folder:
+        path = Path(folder) / "captions.csv"
+        write_csv(records, path, (*FIELDS, "error") if failed else FIELDS)
+        return path.read_bytes()
+
+
+def as_jsonl(records: Records) -> bytes:
+    """An object a line and a photo: its record, or {"file", "image_id", "error"}."""
+    return "".join(to_line(found) + "\n" for found in records).encode()
+
+
+def as_zip(items: Sequence[Item], records: Records) -> bytes:
+    """The tables, what failed, and a text file for each photo, at the photo's place."""
+    content = io.BytesIO()
+    failed = "".join(f"{r['file']}\t{r['error']}\n" for r in records if "error" in r)
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("captions.csv", as_csv(records))
+        file.writestr("captions.jsonl", as_jsonl(records))
+        if failed:
+            file.writestr("failed.txt", failed)
+        # A job that was stopped has fewer records.
+        for item, found in zip(with_stems(items, Path()), records, strict=False):
+            if "caption" in found:
+                file.writestr(str(sidecar(item, Path())), found["caption"] + "\n")
+    return content.getvalue()

@@ -1,0 +1,85 @@
+// The heat on the photo, and that of each layer and head.
+const overlays = new Map(); // "id rank word strength" -> promise of a decoded image
+let layer = 0;
+const strength = () => Number(part("strength").value) / 100;
+
+function overlay(i) {
+  const question = { id: shown.id, rank, word: i, strength: strength() };
+  const key = Object.values(question).join(" ");
+  if (!overlays.has(key)) {
+    overlays.set(key, call("overlay", question).then(async ({ src, error }) => {
+      if (error) { overlays.delete(key); throw new Error(error); }
+      const image = new Image();
+      image.src = src;
+      await image.decode();
+      return image;
+    }));
+    // The other strengths of a slider that moves need not all be kept.
+    if (overlays.size > 120) overlays.delete(overlays.keys().next().value);
+  }
+  return overlays.get(key);
+}
+
+let wanted = 0; // the number of the last overlay that was to be shown
+async function showHeat() {
+  if (pending && pending.preview !== shown.preview) return; // another photo is in view
+  const heat = part("heat");
+  const mine = (wanted += 1);
+  if (!shown.heatmaps || !part("heat-on").checked || !caption().words.length) { heat.hidden = true; return; }
+  try {
+    const image = await overlay(word);
+    if (mine !== wanted) return;
+    heat.src = image.src;
+    heat.alt = `Where the model looked for “${caption().words[word].text}”: ${caption().text}`;
+    heat.dataset.word = word;
+    heat.dataset.rank = rank;
+    heat.hidden = false;
+  } catch (error) {
+    if (mine !== wanted) return;
+    heat.hidden = true;
+    if (part("error").hidden) tell(error.message);
+  }
+}
+
+// All words in turn, beginning beside the one in view, so that walking waits for nothing.
+async function fetchAhead() {
+  const key = () => `${shown?.id} ${rank} ${strength()}`;
+  const mine = key();
+  const many = shown.heatmaps ? caption().words.length : 0;
+  for (let step = 0; step < many && mine === key(); step += 1) {
+    try { await overlay((word + step) % many); } catch { return; }
+  }
+}
+
+let resting = null;
+part("strength").addEventListener("input", () => {
+  part("strength-out").textContent = `${part("strength").value}%`;
+  part("heat-on").checked = true;
+  if (!shown) return;
+  showHeat();
+  clearTimeout(resting);
+  resting = setTimeout(fetchAhead, 400);
+});
+part("heat-on").addEventListener("change", () => shown && showHeat());
+
+// Layers and heads ---------------------------------------------------------------------------------
+
+let looking = 0;
+async function showHeads() {
+  const mine = (looking += 1);
+  layer = Math.min(layer, shown.layers.length - 1);
+  part("layer-buttons").replaceChildren(...shown.layers.map((name, i) => make("button", {
+    type: "button", class: "c-chip", "aria-pressed": String(i === layer),
+    onclick: () => { layer = i; showHeads(); },
+  }, name)));
+  const { heads, average, error } = await call("heads", { id: shown.id, rank, word, layer });
+  if (mine !== looking) return;
+  if (error) { part("heads").textContent = error; return; }
+  const { text } = caption().words[word];
+  const cell = (source, name) => make("figure", {},
+    make("img", { src: source, alt: `${name} of ${shown.layers[layer].toLowerCase()} for ${text}` }), make("figcaption", {}, name));
+  part("heads").replaceChildren(
+    ...heads.map((source, i) => cell(source, `Head ${i + 1}`)), cell(average, "Average"),
+  );
+}
+part("layers").addEventListener("toggle", () => { if (part("layers").open && shown) showHeads(); });

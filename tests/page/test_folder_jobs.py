@@ -1,0 +1,155 @@
+"""The Folder tab's jobs, with a model that does nothing: whose turn it is, and when they end."""
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio", reason="the page needs gradio: pip install -e '.[demo]'")
+
+from captioner.batch import Outcome
+from captioner.batch.records import record
+from captioner.captioner import Caption
+from captioner.generation import Search
+from captioner.page import folder as module
+from captioner.page.folder import ABANDONED, BATCH, FolderService
+from captioner.page.uploads import Upload
+from captioner.photos import Photo
+
+from .conftest import wait_until
+
+
+class Model:
+    """What a job asks of a captioner."""
+
+    model = SimpleNamespace(about={"name": "none"})
+
+    def search(self, request):
+        return request.search(Search())
+
+
+@pytest.fixture
+def uploads(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+    def some(name: str, count: int = 4 * BATCH) -> list[Upload]:
+        return [Upload(tmp_path / f"{name}{n}.jpg", f"{name}{n}.jpg") for n in range(count)]
+
+    return some
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    """Lets one photo through for each `release`, and says which were begun."""
+    gate = SimpleNamespace(permits=threading.Semaphore(0), begun=[], closed=0)
+    gate.release = lambda n: gate.permits.release(n)
+    photo = Photo(Image.fromarray(np.zeros((4, 4, 3), np.uint8)), 4, 4, "x")
+
+    def caption_items(model, items, request, **options):
+        try:
+            for item in items:
+                assert gate.permits.acquire(timeout=60)
+                gate.begun.append(item.name)
+                if "broken" in item.name:
+                    yield Outcome(item, error=f"{item.path} is no photo.")
+                else:
+                    found = record(item, Caption(item.name, 0.5, [], photo=photo), Model())
+                    yield Outcome(item, found, picture=b"jpeg")
+        finally:
+            gate.closed += 1
+
+    monkeypatch.setattr(module, "caption_items", caption_items)
+    return gate
+
+
+@pytest.fixture
+def service():
+    return FolderService(SimpleNamespace(get=lambda name: Model()))
+
+
+def begin(service, uploads, user=None) -> dict:
+    job = service.begin(uploads, None, user)
+    return {"id": service.jobs.put(job, 1000), "from": 0}
+
+
+def test_a_job_gives_what_is_done_and_what_failed(service, uploads, gate):
+    files = uploads("a", 2) + uploads("broken", 1)
+    gate.release(3)
+    records = service.caption(files, None)
+    assert [r.get("caption") or r["error"] for r in records] == [
+        "a0.jpg", "a1.jpg", "broken0.jpg is no photo.",
+    ]  # fmt: skip
+    ask = begin(service, files)
+    gate.release(3)
+    assert wait_until(lambda: service.progress(ask, None)["state"] == "done")
+    rows = service.progress(ask, None)["rows"]
+    assert rows[1] == {"file": "a1.jpg", "caption": "a1.jpg", "confidence": 0.5}
+    assert rows[2] == {"file": "broken0.jpg", "error": "broken0.jpg is no photo."}
+    assert service.progress(ask | {"from": 2}, None)["rows"] == rows[2:]
+    assert "error" in service.progress(ask | {"from": 9}, None)
+
+
+def test_the_second_is_told_who_is_before_them(service, uploads, gate):
+    first, second = begin(service, uploads("a")), begin(service, uploads("b"))
+    assert wait_until(lambda: service.progress(first, None)["state"] == "running")
+    assert service.progress(second, None)["before"] == 1
+    gate.release(8 * BATCH)
+    assert wait_until(lambda: service.progress(second, None)["state"] == "done")
+    assert gate.begun == [f"{n}{i}.jpg" for n in "ab" for i in range(4 * BATCH)]
+
+
+def test_who_is_gone_lets_the_others_go_first(service, uploads, gate):
+    first, second = begin(service, uploads("a")), begin(service, uploads("b"))
+    assert wait_until(lambda: service.progress(first, None)["state"] == "running")
+    service.jobs.get(first["id"]).seen -= 60
+    assert service.progress(second, None)["before"] == 0
+    gate.release(8 * BATCH)
+    assert wait_until(lambda: len(gate.begun) == 8 * BATCH)
+    assert gate.begun[:BATCH] == [f"a{i}.jpg" for i in range(BATCH)]
+    assert gate.begun[BATCH : 5 * BATCH] == [f"b{i}.jpg" for i in range(4 * BATCH)]
+
+
+def test_stop_keeps_what_is_done_and_begins_nothing_more(service, uploads, gate):
+    ask = begin(service, uploads("a"))
+    gate.release(BATCH + 3)
+    assert wait_until(lambda: len(gate.begun) == BATCH + 3)
+    assert service.stop(ask, None)["state"] == "stopped"
+    gate.release(1)  # what is in work is finished
+    assert wait_until(lambda: gate.closed == 1)
+    found = service.progress(ask, None)
+    assert found["state"] == "stopped" and len(found["rows"]) == BATCH + 4
+    assert service.download(ask | {"kind": "jsonl"}, None)["name"] == "captions.jsonl"
+
+
+def test_a_job_that_nobody_asks_for_stops(service, uploads, gate, monkeypatch):
+    ask = begin(service, uploads("a"))
+    assert wait_until(lambda: service.progress(ask, None)["state"] == "running")
+    service.jobs.get(ask["id"]).seen -= ABANDONED + 1
+    gate.release(BATCH)
+    assert wait_until(lambda: gate.closed == 1)
+    assert len(gate.begun) == BATCH and service.progress(ask, None)["state"] == "stopped"
+
+
+def test_what_breaks_ends_one_job_and_not_the_service(service, uploads, gate, monkeypatch, capsys):
+    monkeypatch.setattr(module, "data_uri", lambda *_: 1 / 0)
+    ask = begin(service, uploads("a"))
+    gate.release(1)
+    assert wait_until(lambda: service.progress(ask, None)["state"] == "failed")
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_folder_belongs_to_who_is_logged_in(service, uploads, gate):
+    ask = begin(service, uploads("a"), "ann")
+    assert "rows" in service.progress(ask, "ann")
+    for method in (service.progress, service.stop, service.thumb, service.download):
+        assert method(ask | {"i": 0, "kind": "csv"}, "bob") == {
+            "error": "This folder is another person's."
+        }
+
+
+def test_files_that_were_not_uploaded_are_refused(service, uploads, gate):
+    for files in (None, [], "x", [3], [{"path": "/etc/passwd", "name": "a.jpg"}], [{}]):
+        assert "error" in service.start({"files": files}, None)
+    assert not gate.begun
