@@ -23,7 +23,7 @@ DECODERS = {
     "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
     "HEIC": ("pillow_heif", "HeifImageFile"),
     "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
-    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "BMP": ("captioner.photos.bmp", "Bmp"),
     "JPEG 2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
     "PPM": ("PIL.PpmImagePlugin", "PpmImageFile"),
 }

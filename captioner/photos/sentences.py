@@ -35,6 +35,8 @@ def damaged(label: str, error: Exception) -> str:
     said = words(error)
     if "truncated" in said.lower():
         return f"{label} is cut short: the file ends before the picture does. Copy it again."
+    if "unsupported" in said.lower():
+        return f"{label} is of a kind that cannot be read here ({said})."
     why = f" ({said})" if " " in said else ""  # some give a bare number
     return f"{label} is damaged, or not the picture its first bytes promise{why}."
 
