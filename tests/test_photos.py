@@ -194,16 +194,32 @@ def test_lab_becomes_the_colour_it_names():
     assert np.abs(pixels(encode(image, "TIFF")) - UPRIGHT).max() < 16
 
 
-def test_a_colour_profile_is_honoured_and_a_broken_one_ignored():
-    # A profile with a gamma of about 1 makes mid grey lighter in sRGB.
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    linear = bytes(profile).replace(b"sRGB", b"flat").replace("sRGB".encode("utf-16-be"), b"f" * 8)
-    at = linear.index(b"para", 128)
-    linear = linear[: at + 8] + b"\0\0\0\0" + struct.pack(">i", 65536) + linear[at + 16 :]
+def srgb_with(gamma=None):
+    """The sRGB profile of littleCMS, or one that calls itself sRGB and has another curve."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    if gamma is None:
+        return profile
+    at = profile.index(b"para", 128)
+    curve = b"\0\0\0\0" + struct.pack(">i", round(gamma * 65536))
+    return profile[: at + 8] + curve + profile[at + 16 :]
+
+
+def test_a_colour_profile_is_judged_by_its_content_not_its_name():
+    linear = srgb_with(1.0)  # makes mid grey lighter in sRGB
+    nameless = [
+        profile.replace(b"sRGB", b"flat").replace("sRGB".encode("utf-16-be"), b"f" * 8)
+        for profile in (srgb_with(), linear)
+    ]
+    assert b"sRGB" in linear or "sRGB".encode("utf-16-be") in linear
     grey = Image.new("RGB", (4, 4), (100, 100, 100))
-    assert pixels(encode(grey, "PNG", icc_profile=linear)).mean() > 140
-    assert pixels(encode(grey, "PNG", icc_profile=bytes(profile))).mean() == 100
-    assert pixels(encode(grey, "PNG", icc_profile=b"no profile at all")).mean() == 100
+    for kind in ("PNG", "TIFF", "JPEG", "WEBP"):
+        for profile in (linear, nameless[1]):
+            assert pixels(encode(grey, kind, icc_profile=profile)).mean() > 140
+        for profile in (srgb_with(), nameless[0], srgb_with(2.2)[:100], b"no profile at all"):
+            assert abs(pixels(encode(grey, kind, icc_profile=profile)).mean() - 100) < 1.5
+    assert pixels(encode(grey, "PNG", icc_profile=srgb_with())).mean() == 100
+    colours = Image.fromarray(UPRIGHT)
+    assert (pixels(encode(colours, "PNG", icc_profile=srgb_with())) == UPRIGHT).all()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PIL", "numpy"])

@@ -1,5 +1,6 @@
 """Any loaded PIL image -> upright sRGB: orientation, alpha, palettes, profiles, wide grey."""
 
+import functools
 import io
 import logging
 from typing import Any
@@ -10,6 +11,8 @@ from PIL import Image
 from captioner.errors import PhotoError
 
 log = logging.getLogger(__name__)
+
+SAME_COLOUR = 3  # of 255: makers' sRGB profiles differ by so much
 
 
 def finish(
@@ -75,7 +78,7 @@ def _to_rgb(image: Image.Image, label: str, min_side: int | None) -> Image.Image
     if mode == "CMYK":
         return _to_srgb(image, icc)
     if mode == "LAB":
-        return _from_lab(image)
+        return _converted(image, None)
     if mode == "L":
         return image.convert("RGB")
     return _to_srgb(image if image.mode == "RGB" else image.convert("RGB"), icc)
@@ -130,28 +133,31 @@ def _grey_from_numbers(image: Image.Image, label: str) -> Image.Image:
 
 def _to_srgb(image: Image.Image, icc: Any) -> Image.Image:
     """RGB or CMYK, with the colour profile it came with -> sRGB."""
-    if isinstance(icc, bytes) and icc and not (image.mode == "RGB" and _is_srgb(icc)):
+    if isinstance(icc, bytes) and icc:
         try:
-            from PIL import ImageCms
-
-            source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-            target = ImageCms.createProfile("sRGB")
-            converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-            if converted is not None:
-                return converted
+            if image.mode != "RGB" or not _is_srgb(icc):
+                return _converted(image, icc)
         except Exception as error:  # a damaged or misplaced profile: the pixels are still good
             log.debug("Colour profile ignored: %s", error)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+@functools.lru_cache(maxsize=8)
 def _is_srgb(icc: bytes) -> bool:
-    return b"sRGB" in icc or "sRGB".encode("utf-16-be") in icc
+    """Whether a profile moves no colour by more than `SAME_COLOUR`, whatever its name says: then
+    the pixels are best left alone."""
+    steps = np.linspace(0, 255, 9).astype(np.uint8)
+    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(9, 81, 3)
+    moved = np.asarray(_converted(Image.fromarray(cube), icc)).astype(int) - cube
+    return int(np.abs(moved).max()) <= SAME_COLOUR
 
 
-def _from_lab(image: Image.Image) -> Image.Image:
+def _converted(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """sRGB from the colours of a profile; None: CIE Lab."""
     from PIL import ImageCms
 
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    source = ImageCms.ImageCmsProfile(io.BytesIO(icc)) if icc else ImageCms.createProfile("LAB")
+    srgb = ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
     assert converted is not None  # None is returned for conversions in place only
     return converted
