@@ -1,7 +1,9 @@
 """The bytes of an image file -> a loaded PIL image, its size checked before a pixel is decoded."""
 
+import contextlib
 import importlib
 import io
+import struct
 from typing import Any, BinaryIO
 
 from PIL import Image
@@ -69,6 +71,13 @@ def decode(
 def _load(
     decoder: Any, stream: BinaryIO, kind: str, label: str, min_side: int | None, limits: Limits
 ) -> tuple[Image.Image, tuple[int, int]]:
+    if kind == "TIFF":
+        from .tiff import picture
+
+        with contextlib.suppress(SyntaxError, KeyError, IndexError, struct.error):
+            if ours := picture(stream, label, limits):
+                return ours, ours.size
+        stream.seek(0)
     image: Image.Image = decoder(stream, "")
     check_size(image.size, label, limits)
     full = image.size
