@@ -94,7 +94,8 @@ class Placement:
             at += view.cells
         total = laid.sum(axis=(-2, -1), keepdims=True)
         scale = maps.sum(axis=-1)[..., None, None] / np.where(total > 0, total, 1)
-        return (laid * scale).astype(maps.dtype)
+        scaled: np.ndarray = laid * scale
+        return scaled.astype(maps.dtype)
 
 
 def _shares(count: int, cells: int, start: float, stop: float) -> np.ndarray:

@@ -133,7 +133,8 @@ def contact_sheet(
 def colour(intensity: np.ndarray) -> np.ndarray:
     """Colours of the scale: intensities (...) float in 0..1 -> (..., 3) uint8 RGB."""
     channels = [np.interp(intensity, ANCHORS[:, 0], ANCHORS[:, 1 + c]) for c in range(3)]
-    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    levels: np.ndarray = np.rint(np.stack(channels, axis=-1))
+    return levels.astype(np.uint8)
 
 
 # The map on the photo -----------------------------------------------------------------------------

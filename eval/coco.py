@@ -23,11 +23,10 @@ from tqdm import tqdm
 
 from captioner.captioner import BUILTIN, Captioner, load
 from captioner.errors import CaptionerError, DataError
-from captioner.metrics.command import TOKENIZER
 from captioner.metrics.matching import match
 from captioner.metrics.readers import Candidate, References, read_references
 from captioner.metrics.report import write_report
-from captioner.metrics.scoring import DEFAULT_METRICS, score_tokens
+from captioner.metrics.scoring import DEFAULT_METRICS, TOKENIZER, score_tokens
 from captioner.metrics.tables import scores_table
 from captioner.metrics.tokens import prepare_candidates, prepare_references
 from captioner.photos import load_photo, to_square

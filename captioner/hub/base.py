@@ -62,7 +62,8 @@ class HubModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.net.parameters()).device
+        where: torch.device = next(self.net.parameters()).device
+        return where
 
     def check(self, request: Request) -> None:
         for name in ("prompt", "style"):

@@ -303,10 +303,12 @@ class CiderD:
             norms = norm[pair_candidate] * ref_norm[pair_sentence]
             cosine = np.divide(dot, norms, out=dot, where=norms != 0) * penalty
             total += _sums(pair_candidate, cosine, len(images))
-        return total / MAX_N / many * 10.0
+        scores: np.ndarray = total / MAX_N / many * 10.0
+        return scores
 
     def _idf_of(self, frequency: np.ndarray) -> np.ndarray:
-        return self.log_images - np.log(np.maximum(1.0, frequency))
+        idf: np.ndarray = self.log_images - np.log(np.maximum(1.0, frequency))
+        return idf
 
 
 class Cider(CiderD):

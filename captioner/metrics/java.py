@@ -123,7 +123,8 @@ def _one_line(caption: str) -> str:
 
 def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """top / bottom, and 0 where there is nothing to divide by."""
-    return np.divide(top, bottom, out=np.zeros(np.shape(bottom)), where=bottom != 0)
+    shares: np.ndarray = np.divide(top, bottom, out=np.zeros(np.shape(bottom)), where=bottom != 0)
+    return shares
 
 
 def _package(metric: str) -> Path:

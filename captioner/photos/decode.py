@@ -113,11 +113,11 @@ def _decoder(kind: str, label: str) -> Any:
 def _without_pixel_check(tiff: Any) -> Any:
     """The TIFF decoder without its own look at PIL's global pixel limit, which warns from 89 MP."""
 
-    class Tiff(tiff):
+    class Tiff(tiff):  # type: ignore[misc]
         def load_prepare(self) -> None:
             size = getattr(self, "_tile_size", None)
             if size and getattr(self, "_im", self) is None:
-                self.im = Image.core.new(self.mode, size)
+                self.im = Image.core.new(self.mode, size)  # type: ignore[attr-defined]
             super().load_prepare()
 
     return Tiff
