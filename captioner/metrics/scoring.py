@@ -165,7 +165,7 @@ def score_tokens(
 ) -> Scores:
     """`score` for strings that are tokens already, and checked names."""
     if bootstrap < 0:
-        raise SettingError(f"`bootstrap` must be 0 or more draws, not {bootstrap}.")
+        raise DataError(f"`bootstrap` must be 0 or more draws, not {bootstrap}.")
     if seed < 0:
         raise SettingError(f"`seed` must be 0 or more, not {seed}.")
     metrics: dict[str, Metric] = {}

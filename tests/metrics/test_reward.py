@@ -118,7 +118,7 @@ def test_plain_cider_has_neither_clipping_nor_length_penalty() -> None:
         (lambda s: s.scores(["a"], [3]), "between 0 and 2"),
         (lambda s: s.scores(["a"], [-1]), "between 0 and 2"),
         (lambda s: s.scores([None], [0]), "list of strings"),
-        (lambda s: s.scores(["a"], [0], ended=[True]), "give `end_token`"),
+        (lambda s: s.scores(["a"], [0], ended=[True]), "give end_token"),
         (
             lambda s: CiderD(REFERENCES, end_token="<end>").scores(["a"], [0], ended=[]),
             "0 values for 1 candidates",
