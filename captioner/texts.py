@@ -90,7 +90,7 @@ def kind_of(value: object) -> str:
 # Written ------------------------------------------------------------------------------------------
 
 
-def to_line(content: Mapping[str, Any]) -> str:
+def to_line(content: Mapping[str, Any] | list[Any]) -> str:
     """One line of JSON without its newline. Text is UTF-8, but a file name with bytes that are not
     is escaped (a lone `\\udcXX` for the byte XX, as Python has it), or it would not be JSON."""
     line = json.dumps(content, ensure_ascii=False)

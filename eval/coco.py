@@ -5,217 +5,182 @@
 
 The second line is Karpathy's protocol: 5,000 photos of COCO 2014, five references each.
 
-OUT then holds captions.jsonl (a line a photo, written as it is made), results.json (COCO result
-format), scores.json and report.html. The same command again continues where it stopped. Every
-published score of the model in the box comes from this command.
+The captions come from the folder job, so OUT holds its captions.jsonl (a line a photo, written as
+it is made), and then results.json (COCO result format), scores.json and report.html. The same
+command again continues where it stopped. Every published score of the model in the box comes from
+this command.
 """
 
 import argparse
-import hashlib
 import json
 import sys
-from functools import cache
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
-from captioner.captioner import BUILTIN, Captioner, load
-from captioner.errors import CaptionerError, DataError
+from captioner.batch.items import Item
+from captioner.batch.job import run_job
+from captioner.batch.journal import Journal, read_records
+from captioner.batch.local_engine import LocalEngine
+from captioner.batch.progress import Progress, Tally
+from captioner.batch.sources import Ignored
+from captioner.batch.spec import JobSpec
+from captioner.errors import DataError
+from captioner.exits import Exit, run
 from captioner.metrics.matching import match
 from captioner.metrics.readers import Candidate, References, read_references
 from captioner.metrics.report import write_report
-from captioner.metrics.scoring import DEFAULT_METRICS, TOKENIZER, score_tokens
+from captioner.metrics.scoring import DEFAULT_METRICS, score
 from captioner.metrics.tables import scores_table
-from captioner.metrics.tokens import prepare_candidates, prepare_references
-from captioner.photos import load_photo, to_square
+from captioner.outputs import Guard
 from captioner.request import Request
+from captioner.signals import stopping
+from captioner.texts import to_line
+
+from .common import add_machine, parser
 
 BATCH = 32
+STOPPED = "Stopped; the same command continues."
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetSpec(JobSpec):
+    """The job of a caption set: of the photos that its file names, those with references.
+
+    ids: of these, as text.
+    """
+
+    ids: frozenset[str]
+
+    def find(self, ignored: Ignored) -> Iterator[Item]:
+        return (item for item in super().find(ignored) if str(item.image_id) in self.ids)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval coco",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--model", type=Path, default=BUILTIN, help="default: the model in the box")
-    parser.add_argument("--images", type=Path, required=True, help="the folder of the photographs")
-    parser.add_argument("--annotations", type=Path, required=True, help="COCO or Karpathy captions")
-    parser.add_argument("--split", help="of a Karpathy file; default: test")
-    parser.add_argument("--beams", type=int)
-    parser.add_argument("--out", type=Path, default=Path("runs/eval"))
-    parser.add_argument(
-        "--features", type=Path, help="keep and reuse patch features in this folder"
-    )
-    parser.add_argument("--bootstrap", type=int, default=1000, help="draws for the intervals")
-    parser.add_argument("--device")
-    parser.add_argument("--dtype", default="float32")
-    options = parser.parse_args(arguments)
-    try:
-        _run(options)
-    except CaptionerError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped; the same command continues.", file=sys.stderr)
-        return 130
-    return 0
+    made = parser("coco", __doc__)
+    made.add_argument("--model", type=Path, help="default: the model in the box")
+    made.add_argument("--images", type=Path, required=True, help="the folder of the photographs")
+    made.add_argument("--annotations", type=Path, required=True, help="COCO or Karpathy captions")
+    made.add_argument("--split", help="of a Karpathy file, several with commas; default: test")
+    made.add_argument("--beams", type=int)
+    made.add_argument("--out", type=Path, default=Path("runs/eval"))
+    made.add_argument("--bootstrap", type=int, default=1000, help="draws for the intervals")
+    add_machine(made, dtype="float32")
+    options = made.parse_args(arguments)
+    return run(lambda: _coco(options), stopped=STOPPED)
 
 
-def _run(options: argparse.Namespace) -> None:
+def _coco(options: argparse.Namespace) -> int:
     references = read_references(options.annotations, options.split)
     if not options.images.is_dir():
         raise DataError(f"--images {options.images} is not a folder.")
-    files = _files(references, options.images)
-    model = load(options.model, device=options.device, dtype=options.dtype)
-    out: Path = options.out
-    out.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "model": _digest(options.model),
-        "annotations": str(options.annotations.resolve()),
-        "split": options.split,
-        "search": model.search(Request(beams=options.beams)).to_dict(),
-        "dtype": options.dtype,
-    }
-    journal = out / "captions.jsonl"
-    done = _resume(journal, out / "settings.json", settings)
-    _caption(model, references, files, done, journal, options)
-
-    results = [
-        {"image_id": int(i) if i.isdigit() else i, "caption": done[i]} for i in references.ids
-    ]
-    (out / "results.json").write_text(json.dumps(results, ensure_ascii=False), encoding="utf-8")
-    matched = match(
-        [Candidate(done[i], image_id=i) for i in references.ids], references, out / "results.json"
-    )
-    scores = score_tokens(
-        prepare_candidates(matched.captions, tokenize=True),
-        prepare_references([references.captions[i] for i in matched.images], tokenize=True),
-        DEFAULT_METRICS, bootstrap=options.bootstrap, seed=0, df=None, tokenizer=TOKENIZER,
+    spec = SetSpec(
+        paths=(str(options.images),), annotations=options.annotations,
+        output=options.out / "captions.jsonl", ids=frozenset(references.ids), retry_failed=True,
+        request=Request(beams=options.beams), batch_size=BATCH,
+        model=str(options.model) if options.model else None,
+        device=options.device, dtype=options.dtype,
     )  # fmt: skip
-    content = scores.as_dict() | {"model": model.name, "settings": settings}
+    guard = spec.check()
+    _check_outputs(spec, guard)
+    _check_photos(spec, references, options.images)
+    tally = Tally()
+    progress = Progress(tally, quiet=False, bar=sys.stderr.isatty())
+    with (
+        stopping(lambda: print("\nStopping; again to stop now.", file=sys.stderr)) as stop,
+        LocalEngine(spec.config) as engine,
+    ):
+        engine.settings |= {
+            "annotations": str(options.annotations.resolve()), "split": options.split,
+        }  # fmt: skip
+        _refuse_other_settings(spec, engine.settings)
+        run_job(spec, guard, lambda *_: nullcontext(engine), tally, progress, stop)
+        if stop():
+            print(STOPPED, file=sys.stderr)
+            return Exit.STOPPED
+    if tally.failed:
+        raise DataError(
+            f"{tally.failed} photographs have no caption, and without them there is no score: see "
+            f"{Journal.errors_file(_records(spec))}."
+        )
+    _score(spec, references, options, engine)
+    return Exit.DONE
+
+
+def _check_outputs(spec: JobSpec, guard: Guard) -> None:
+    """Nobody's file is replaced: no input, and nothing where no job has been at work."""
+    records = _records(spec)
+    for name in ("results.json", "scores.json", "report.html"):
+        path = records.with_name(name)
+        guard.check(path, "The evaluation", lambda _: True)
+        if path.exists() and not records.exists():
+            raise DataError(f"{records.parent} holds another {name}; give another --out.")
+
+
+def _check_photos(spec: JobSpec, references: References, images: Path) -> None:
+    """Whether all photos with references are there, before hours are spent on some."""
+    there = {
+        str(item.image_id)
+        for item in spec.find(Ignored())
+        if item.span or (item.file and item.file.is_file())
+    }
+    missing = [n for n, image_id in enumerate(references.ids) if image_id not in there]
+    if missing:
+        first = references.files[missing[0]] or f"that of image {references.ids[missing[0]]}"
+        raise DataError(
+            f"{len(missing)} of {len(references.ids)} photographs are not in {images}; "
+            f"the first is {Path(first).name}."
+        )
+
+
+def _refuse_other_settings(spec: JobSpec, settings: dict[str, Any]) -> None:
+    """Scores are of one model and setting: its captions are not mixed with another's."""
+    records = _records(spec)
+    if not records.exists() or not records.stat().st_size:
+        return
+    try:
+        before = json.loads(Journal.run_file(records).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        before = None
+    if before != json.loads(json.dumps(settings)):
+        raise DataError(
+            f"{records.parent} holds captions of another model or setting; give another --out, or "
+            "delete it."
+        )
+
+
+def _records(spec: JobSpec) -> Path:
+    assert spec.records is not None  # there is an output
+    return spec.records
+
+
+def _score(
+    spec: JobSpec,
+    references: References,
+    options: argparse.Namespace,
+    engine: LocalEngine,
+) -> None:
+    """Score the captions of the job, and write what is told of them."""
+    out: Path = options.out
+    captions = {str(r["image_id"]): r["caption"] for r in read_records(_records(spec))}
+    results = [
+        {"image_id": image.image_id, "caption": captions[str(image.image_id)]}
+        for image in references.images
+    ]
+    (out / "results.json").write_text(to_line(results), encoding="utf-8")
+    candidates = [Candidate(captions[i], image_id=i) for i in references.ids]
+    matched = match(candidates, references, out / "results.json")
+    scores = score(
+        matched.captions, [references.captions[i] for i in matched.images], DEFAULT_METRICS,
+        bootstrap=options.bootstrap,
+    )  # fmt: skip
+    name = engine.model.name
+    content = scores.as_dict() | {"model": name, "settings": engine.settings}
     (out / "scores.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_report(
-        out / "report.html", scores, references, matched, images=options.images, title=model.name
+        out / "report.html", scores, references, matched, images=options.images, title=name
     )
-    print(f"{model.name} on {options.annotations}\n\n{scores_table(scores)}\n\n{scores.signature}")
+    print(f"{name} on {options.annotations}\n\n{scores_table(scores)}\n\n{scores.signature}")
     print(f"\nThe captions, scores and the report page are in {out}.")
-
-
-def _files(references: References, images: Path) -> list[Path]:
-    files = [images / (name or f"{i}.jpg") for i, name in zip(references.ids, references.files,
-                                                            strict=True)]  # fmt: skip
-    # Karpathy's file names COCO photos without their folder (val2014/...), where they may lie.
-    found = [
-        f if f.is_file() else next((p / f.name for p in _folders(images) if (p / f.name).is_file()),
-                                   f)
-        for f in files
-    ]  # fmt: skip
-    missing = [f for f in found if not f.is_file()]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(files)} photographs are not in {images}; "
-            f"the first is {missing[0].name}."
-        )
-    return found
-
-
-def _folders(images: Path) -> list[Path]:
-    return sorted(p for p in images.iterdir() if p.is_dir())
-
-
-@cache
-def _digest(folder: Path) -> str:
-    """Names the model by what it is, so that results of another are not mixed in."""
-    digest = hashlib.sha256()
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        path = folder / name
-        digest.update(path.read_bytes() if path.is_file() else b"")
-    return digest.hexdigest()[:16]
-
-
-def _resume(journal: Path, settings_file: Path, settings: dict[str, Any]) -> dict[str, str]:
-    """The captions that are already made; a torn last line is cut off."""
-    text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
-    if settings_file.exists() and settings_file.read_text(encoding="utf-8") != text:
-        raise DataError(
-            f"{settings_file.parent} holds captions of another model or setting; give another "
-            "--out, or delete it."
-        )
-    settings_file.write_text(text, encoding="utf-8")
-    if not journal.exists():
-        return {}
-    data = journal.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if whole != data:
-        journal.write_bytes(whole)
-    lines = [json.loads(line) for line in whole.decode("utf-8").splitlines()]
-    return {str(line["image_id"]): line["caption"] for line in lines}
-
-
-def _caption(
-    model: Captioner,
-    references: References,
-    files: list[Path],
-    done: dict[str, str],
-    journal: Path,
-    options: argparse.Namespace,
-) -> None:
-    """Caption what is not done yet, in batches; every batch is on disk before the next begins."""
-    request = Request(beams=options.beams, heatmaps=False)
-    todo = [n for n, i in enumerate(references.ids) if i not in done]
-    bar = tqdm(total=len(files), initial=len(files) - len(todo), unit="photo", desc="captions")
-    with journal.open("a", encoding="utf-8") as file:
-        for start in range(0, len(todo), BATCH):
-            part = todo[start : start + BATCH]
-            photos = [load_photo(files[n], min_side=model.size) for n in part]
-            features = _features(model, photos, part, len(files), options)
-            captions = model.caption_features(features, photos, request)
-            for n, caption in zip(part, captions, strict=True):
-                done[references.ids[n]] = caption.text
-                line = {
-                    "image_id": references.ids[n],
-                    "file": files[n].name,
-                    **caption.to_dict(),
-                    "model": model.name,
-                }
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            file.flush()
-            bar.update(len(part))
-    bar.close()
-
-
-def _features(
-    model: Captioner, photos: list[Any], part: list[int], total: int, options: argparse.Namespace
-) -> Any:
-    """Patch features of a batch, float32, from the cache where it has them."""
-    import torch
-
-    def encode(which: list[int]) -> torch.Tensor:
-        return model.encode(np.stack([to_square(photos[k], model.size) for k in which]))
-
-    if options.features is None:
-        return encode(list(range(len(part))))
-    shape = (total, model.own.grid[0] * model.own.grid[1], model.own.width)
-    data = hashlib.sha256(f"{options.annotations.resolve()} {options.split}".encode()).hexdigest()
-    folder: Path = options.features / f"{_digest(options.model)}-{data[:8]}"
-    store, known = _open_cache(folder, shape)
-    missing = [k for k, n in enumerate(part) if not known[n]]
-    if missing:
-        fresh = encode(missing).float().cpu().numpy()
-        rows = [part[k] for k in missing]
-        store[rows] = fresh
-        store.flush()
-        known[rows] = True
-        known.flush()
-    return torch.from_numpy(np.asarray(store[part])).to(model.dtype)
-
-
-def _open_cache(folder: Path, shape: tuple[int, int, int]) -> tuple[np.memmap, np.memmap]:
-    folder.mkdir(parents=True, exist_ok=True)
-    mode: Any = "r+" if (folder / "known").exists() else "w+"
-    store = np.memmap(folder / "features", dtype=np.float32, mode=mode, shape=shape)
-    return store, np.memmap(folder / "known", dtype=np.bool_, mode=mode, shape=shape[:1])

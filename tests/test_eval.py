@@ -1,6 +1,7 @@
 """`python -m eval coco`: it scores as `captioner score` does, resumes, and keeps models apart."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,33 +63,67 @@ def test_it_leaves_results_scores_and_a_report(photos, folder, capsys):
 
 
 def test_it_goes_on_where_it_stopped(photos, folder, monkeypatch):
+    monkeypatch.setattr(coco, "BATCH", 2)
     assert run(photos, folder) == 0
     whole = (photos / "out" / "results.json").read_bytes()
     journal = photos / "out" / "captions.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:2]) + lines[2][:17])  # killed while it wrote
     seen = []
-    keep = coco.load_photo
-    monkeypatch.setattr(coco, "load_photo", lambda f, **k: (seen.append(f.name), keep(f, **k))[1])
+    keep = coco.LocalEngine.run
+
+    def spied(engine, batches, stop):
+        for outcomes in keep(engine, batches, stop):
+            seen.extend(Path(one.item.name).name for one in outcomes)
+            yield outcomes
+
+    monkeypatch.setattr(coco.LocalEngine, "run", spied)
     assert run(photos, folder) == 0
-    assert seen == ["2.png", "3.png", "4.png"]
+    done = {Path(json.loads(line)["file"]).name for line in lines[:2]}
+    assert sorted(seen) == sorted({f"{i}.png" for i in range(5)} - done)
     assert (photos / "out" / "results.json").read_bytes() == whole
     assert len(journal.read_bytes().splitlines()) == 5
+    assert run(photos, folder) == 0 and len(seen) == 3  # nothing is left to do
 
 
-def test_cached_features_change_nothing(photos, folder):
+def test_photos_without_references_are_not_captioned(photos, folder):
+    content = json.loads((photos / "captions.json").read_text())
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] < 3]
+    (photos / "captions.json").write_text(json.dumps(content))
+    (photos / "images" / "4.png").unlink()
     assert run(photos, folder) == 0
-    plain = (photos / "out" / "results.json").read_bytes()
-    for _ in range(2):  # filling the cache, then reading it
-        for file in (photos / "out").iterdir():
-            file.unlink()
-        assert run(photos, folder, "--features", str(photos / "features")) == 0
-        assert (photos / "out" / "results.json").read_bytes() == plain
+    assert len((photos / "out" / "captions.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_photo_without_a_caption_is_no_score(photos, folder, capsys):
+    (photos / "images" / "2.png").write_bytes(b"no photo")
+    assert run(photos, folder) == 2
+    assert "1 photographs have no caption" in capsys.readouterr().err
+    assert not (photos / "out" / "scores.json").exists()
+
+
+def test_the_annotations_are_never_replaced(photos, folder, capsys):
+    (photos / "out").mkdir()
+    (photos / "captions.json").rename(photos / "out" / "results.json")
+    before = (photos / "out" / "results.json").read_bytes()
+    (photos / "captions.json").symlink_to(photos / "out" / "results.json")
+    assert run(photos, folder) == 2
+    assert "is an input" in capsys.readouterr().err
+    assert (photos / "out" / "results.json").read_bytes() == before
+    (photos / "captions.json").unlink()
+    (photos / "captions.json").write_bytes(before)
+    assert run(photos, folder) == 2
+    assert "holds another results.json" in capsys.readouterr().err
+    assert (photos / "out" / "results.json").read_bytes() == before
 
 
 def test_results_of_another_setting_are_not_mixed_in(photos, folder, capsys):
     assert run(photos, folder) == 0
     assert run(photos, folder, "--beams", "1") == 2
+    assert "another model or setting" in capsys.readouterr().err
+    assert run(photos, folder) == 0
+    (photos / "out" / "captions.run.json").unlink()
+    assert run(photos, folder) == 2
     assert "another model or setting" in capsys.readouterr().err
 
 
