@@ -25,11 +25,12 @@ def wait_for_caption(page, text: str) -> None:
 
 
 def looks_like(page, photo) -> bool:
-    """Whether the picture in view is this photo, by its size and its colours."""
-    width, height, colour = page.evaluate(
-        """async () => {
+    """Whether the picture in view is this photo, by its size and its colours. It is looked at in
+    one go: the browser's picture of it may give way to the server's at any time."""
+    looked = page.wait_for_function(
+        """() => {
           const image = document.querySelector('#c-viewer [data-part=bare]');
-          await image.decode();
+          if (!image.complete || !image.naturalWidth) return null;
           const canvas = document.createElement('canvas');
           canvas.width = canvas.height = 1;
           const context = canvas.getContext('2d');
@@ -38,6 +39,7 @@ def looks_like(page, photo) -> bool:
                   [...context.getImageData(0, 0, 1, 1).data].slice(0, 3)];
         }"""
     )
+    width, height, colour = looked.json_value()
     with Image.open(photo) as image:
         mean = image.convert("RGB").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
         ratio = image.width / image.height

@@ -9,15 +9,19 @@ function overlay(i) {
   if (!overlays.has(key)) {
     overlays.set(key, call("overlay", question).then(async ({ src, error }) => {
       if (error) { overlays.delete(key); throw new Error(error); }
-      const image = new Image();
-      image.src = src;
-      await image.decode();
-      return image;
+      return decoded(src);
     }));
     // The other strengths of a slider that moves need not all be kept.
     if (overlays.size > 120) overlays.delete(overlays.keys().next().value);
   }
   return overlays.get(key);
+}
+
+async function decoded(src) {
+  const image = new Image();
+  image.src = src;
+  await image.decode();
+  return image;
 }
 
 let wanted = 0; // the number of the last overlay that was to be shown

@@ -166,6 +166,7 @@ async function showPhoto() {
   const { src } = await call("photo", { id: photo.id });
   if (!src) return;
   photo.src = src;
+  await decoded(src); // so that the one takes the place of the other without a gap
   if (shown !== photo || pending) return;
   part("noview").hidden = true;
   const bare = part("bare");
