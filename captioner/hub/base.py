@@ -7,7 +7,8 @@ positions that the text looks at are places on the photo; `cross` and `prefix` d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -16,31 +17,56 @@ from torch import Tensor, nn
 
 from captioner.attention import Combine, Placement
 from captioner.errors import SettingError
-from captioner.generation import Conventions, Search
+from captioner.generation import Conventions, Hypothesis, Processor, Search, Step, generate
 from captioner.model import CPU_PHOTOS
 from captioner.photos import Photo
 from captioner.request import Request
 
 from . import geometry
 from .locate import Checkpoint
-from .settings import conventions_of, search_of
+from .settings import chosen, conventions_of, rules_of, search_of
 from .words import HubVocabulary
 
 MOST_SIDE = 2048
 """Pixels of a photo's shorter side that are kept for a model, however many it could use."""
 
 
-class HubModel(nn.Module):
+@dataclass
+class Seen:
+    """A batch of photos as the text of a checkpoint looks at them.
+
+    placements: of each photo. prompt: the ids that are read before every caption. lens: where the
+    text looks at learned queries, (B, Q, cells), what these look at.
+    """
+
+    placements: list[Placement]
+    prompt: tuple[int, ...]
+    lens: Tensor | None
+
+    def part(self, photos: Sequence[int]) -> Self:
+        """Some of the photos."""
+        lens = None if self.lens is None else self.lens[list(photos)]
+        return replace(self, placements=[self.placements[i] for i in photos], lens=lens)
+
+
+S = TypeVar("S", bound=Seen)
+
+
+class HubModel(nn.Module, Generic[S]):
     """A checkpoint of the transformers library: `net`, its image processor and its tokenizer.
 
     A family gives `default`, the search where the checkpoint does not name one; `patch`, the pixels
-    of the side of a cell that the text looks at; and overrides what differs.
+    of the side of a cell that the text looks at; `begin` and `end`, the ids that captions begin and
+    end with; `places`, how many tokens its text has positions for; and overrides what differs.
     """
 
     default = Search(beams=3, length_penalty=1.0, max_length=30)
     square = False
     maps = "cross-attention"
     patch: int
+    begin: int
+    end: int
+    places: int
     layers: list[str]
 
     def __init__(self, checkpoint: Checkpoint, net: Any, images: Any, tokenizer: Any):
@@ -99,6 +125,54 @@ class HubModel(nn.Module):
             self.encode({name: x[at : at + group] for name, x in pixels.items()}, prompt)
             for at in range(0, len(photos), group)
         ]
+
+    def step(self, memory: S) -> Step:
+        """The search's step over the photos in `memory`."""
+        raise NotImplementedError
+
+    def taken(self, memory: S) -> int:
+        """How many of its places the photo takes."""
+        return 0
+
+    @property
+    def writing(self) -> Any:
+        """The generation config that says which tokens are forced or forbidden."""
+        return self.net.generation_config
+
+    def write(
+        self,
+        memory: S,
+        search: Search | None = None,
+        *,
+        prefix: Sequence[int] = (),
+        processors: Sequence[Processor] = (),
+        seeds: Sequence[int] | None = None,
+    ) -> list[list[Hypothesis]]:
+        search = search or self.search
+        room = self.places - self.taken(memory) - 1 - len(memory.prompt)
+        if search.max_length > room:
+            raise SettingError(
+                f"The maximum length is {search.max_length}, but {self.checkpoint.name} has places "
+                f"for {room} tokens; lower `max_length`."
+            )
+        first = getattr(self.writing, "forced_bos_token_id", None)
+        if prefix and first is not None:
+            prefix = [first, *prefix]
+        forced = rules_of(self.writing, len(prefix), search.max_length, self.end)
+        found = generate(
+            self.step(memory), len(memory.placements), search, bos=self.begin, eos=self.end,
+            pad=self.begin, never=(), prompt=memory.prompt, prefix=prefix,
+            conventions=self.conventions, processors=[*processors, *forced], seeds=seeds,
+            device=self.device,
+        )  # fmt: skip
+        longest = search.max_length
+        return [[chosen(one, self.writing, longest, prefix) for one in row] for row in found]
+
+    def part(self, memory: S, photos: Sequence[int]) -> S:
+        return memory.part(photos)
+
+    def placement(self, memory: S, photo: int) -> Placement:
+        return memory.placements[photo]
 
     def pictures(self, image: Image.Image) -> Sequence[np.ndarray]:
         """What the model sees of an image: views (3, H, W) in the image's own colours."""

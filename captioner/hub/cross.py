@@ -12,21 +12,17 @@ import math
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioner.attention import Placement
 from captioner.decoder import KeyValue
-from captioner.errors import SettingError
-from captioner.generation import Hypothesis, Processor, Search, generate
 from captioner.photos import Photo
 from captioner.request import Request
 
-from .base import HubModel
-from .settings import chosen, rules_of
+from .base import HubModel, Seen
 
 
 class Reading(threading.local):
@@ -157,42 +153,27 @@ class Halves(nn.Module):
 
 
 @dataclass
-class Seen:
-    """A batch of photos as the text of a checkpoint looks at them.
-
-    memory, mask: as `Reading`. placements: of each photo, over the cells among the N positions,
-    which begin at `first`; where there are learned queries instead, `lens` (B, Q, cells) says what
-    they look at. prompt: the ids that are read before every caption.
-    """
+class Looked(Seen):
+    """Photos as keys and values: memory, mask as in `Reading`, of which the cells that the
+    placements speak of, or the queries of the lens, begin at `first`."""
 
     memory: list[KeyValue]
     mask: Tensor | None
-    placements: list[Placement]
     first: int
-    prompt: tuple[int, ...] = ()
-    lens: Tensor | None = None
 
-    def part(self, photos: Sequence[int] | Tensor) -> Seen:
+    def part(self, photos: Sequence[int]) -> Self:
         index = torch.as_tensor(photos, device=self.memory[0][0].device)
-        return Seen(
-            [(k[index], v[index]) for k, v in self.memory],
-            None if self.mask is None else self.mask[index],
-            [self.placements[i] for i in index.tolist()], self.first, self.prompt,
-            None if self.lens is None else self.lens[index],
-        )  # fmt: skip
+        part = super().part(photos)
+        part.memory = [(k[index], v[index]) for k, v in self.memory]
+        part.mask = None if self.mask is None else self.mask[index]
+        return part
 
 
-class CrossModel(HubModel):
+class CrossModel(HubModel[Looked]):
     """A family gives `encode` (encoder states (B, N, C); and where it has one the mask (B, N) of
-    the states to look at, or the lens (B, Q, cells) of `Seen`), `logits`, and these:
+    the states to look at, or the lens (B, Q, cells) of `Seen`), `logits`, and `first`, which of the
+    encoder's positions is the first cell of the photo."""
 
-    begin, end: the ids that captions begin and end with. places: tokens that the decoder has
-    positions for. first: which of the encoder's positions is the first cell of the photo.
-    """
-
-    begin: int
-    end: int
-    places: int
     first = 0
 
     def __init__(self, *parts: Any):
@@ -207,56 +188,23 @@ class CrossModel(HubModel):
         raise NotImplementedError
 
     @torch.inference_mode()
-    def see(self, photos: Sequence[Photo], request: Request) -> Seen:
+    def see(self, photos: Sequence[Photo], request: Request) -> Looked:
         text, ids = self.prompt(request)
         parts = self.encoded(photos, text)
         states = torch.cat([part for part, _ in parts])
         others = [other for _, other in parts if other is not None]
         other = torch.cat(others) if others else None
-        memory = [cross.memory(states) for cross in self.crosses]
-        seen = Seen(memory, None, [self.place(photo) for photo in photos], self.first, ids)
-        if other is not None and other.dim() == 2:
-            seen.mask = other.bool()[:, None, None]
-        else:
-            seen.lens = other
-        return seen
-
-    def part(self, memory: Seen, photos: Sequence[int]) -> Seen:
-        return memory.part(photos)
-
-    def placement(self, memory: Seen, photo: int) -> Placement:
-        return memory.placements[photo]
-
-    def write(
-        self,
-        memory: Seen,
-        search: Search | None = None,
-        *,
-        prefix: Sequence[int] = (),
-        processors: Sequence[Processor] = (),
-        seeds: Sequence[int] | None = None,
-    ) -> list[list[Hypothesis]]:
-        search = search or self.search
-        if search.max_length + 1 + len(memory.prompt) > self.places:
-            raise SettingError(
-                f"The maximum length is {search.max_length}, but {self.checkpoint.name} has places "
-                f"for {self.places - 1 - len(memory.prompt)} tokens; lower `max_length`."
-            )
-        config = self.net.generation_config
-        first = getattr(config, "forced_bos_token_id", None)
-        if prefix and first is not None:
-            prefix = [first, *prefix]
-        forced = rules_of(config, len(prefix), search.max_length, self.end)
-        found = generate(
-            Step(self, memory), len(memory.placements), search, bos=self.begin, eos=self.end,
-            pad=self.begin, never=(), prompt=memory.prompt, prefix=prefix,
-            conventions=self.conventions, processors=[*processors, *forced], seeds=seeds,
-            device=memory.memory[0][0].device,
+        mask = other.bool()[:, None, None] if other is not None and other.dim() == 2 else None
+        return Looked(
+            [self.place(photo) for photo in photos], ids, other if mask is None else None,
+            [cross.memory(states) for cross in self.crosses], mask, self.first,
         )  # fmt: skip
-        return [[chosen(one, config, search.max_length, prefix) for one in row] for row in found]
+
+    def step(self, memory: Looked) -> Step:
+        return Step(self, memory)
 
     @torch.inference_mode()
-    def look(self, memory: Seen, captions: Sequence[Sequence[int]]) -> Iterable[Tensor]:
+    def look(self, memory: Looked, captions: Sequence[Sequence[int]]) -> Iterable[Tensor]:
         longest = max(len(ids) for ids in captions)
         # Position t reads what stands before token t; the look at the end token is left out.
         before = [self.begin, *memory.prompt]
@@ -275,7 +223,7 @@ class CrossModel(HubModel):
             weights = torch.stack([w[i, :, at : at + len(ids), cells] for w in layers]).float()
             yield (weights if lens is None else weights @ lens).cpu()
 
-    def run(self, ids: Tensor, memory: Seen, cache: Any) -> Tensor:
+    def run(self, ids: Tensor, memory: Looked, cache: Any) -> Tensor:
         """The decoder over the photos in `memory`: ids (R, T) -> logits (R, T, V)."""
         self.reading.memory, self.reading.mask = memory.memory, memory.mask
         try:
@@ -288,7 +236,7 @@ class CrossModel(HubModel):
 class Step:
     """The decoder as a `generation.Step`: holds the self-attention cache, follows the rows."""
 
-    def __init__(self, model: CrossModel, memory: Seen):
+    def __init__(self, model: CrossModel, memory: Looked):
         from transformers import DynamicCache, EncoderDecoderCache
 
         self.model, self.memory = model, memory
@@ -302,7 +250,7 @@ class Step:
             photo = self.photo[parents.cpu()]
             alive = torch.unique_consecutive(photo)
             if len(alive) < len(self.memory.placements):
-                self.memory = self.memory.part(alive)
+                self.memory = self.memory.part(alive.tolist())
                 photo = torch.searchsorted(alive, photo)
             self.photo = photo
         return self.model.run(tokens, self.memory, self.cache)[:, -1]

@@ -9,51 +9,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from captioner.attention import Placement
-from captioner.errors import SettingError
-from captioner.generation import Hypothesis, Processor, Search, generate
 from captioner.photos import Photo
 from captioner.request import Request
 
-from .base import HubModel
-from .settings import chosen, rules_of
+from .base import HubModel, Seen
 from .watch import watchable, watching
 
 
 @dataclass
-class Read:
-    """A batch of photos as a language model reads them: (B, S, D), of which `cells` are the places
-    on the photo, or the queries that `lens` (B, Q, N) says what they look at. prompt: the ids that
-    are read before every caption."""
+class Read(Seen):
+    """Photos as a language model reads them, (B, S, D)."""
 
     photos: Tensor
-    lens: Tensor | None
-    placements: list[Placement]
-    prompt: tuple[int, ...] = ()
 
-    def part(self, photos: Sequence[int]) -> Read:
-        index = torch.tensor(photos, device=self.photos.device)
-        return Read(
-            self.photos[index], None if self.lens is None else self.lens[index],
-            [self.placements[i] for i in photos], self.prompt,
-        )  # fmt: skip
+    def part(self, photos: Sequence[int]) -> Self:
+        part = super().part(photos)
+        part.photos = self.photos[list(photos)]
+        return part
 
 
-class PrefixModel(HubModel):
-    """A family gives `encode`, and `text`, its language model; `begin` and `end`, the ids of
-    captions; `places`, the positions that the language model has for all tokens; and `cells`, which
-    of the photo's S tokens are places on the photo, or queries."""
+class PrefixModel(HubModel[Read]):
+    """A family gives `encode`, and `text`, its language model; and `cells`, which of the photo's S
+    tokens are places on the photo, or queries."""
 
     maps = "image-token attention"
     text: Any
-    begin: int
-    end: int
-    places: int
     cells: slice
 
     def __init__(self, *parts: Any):
@@ -90,41 +75,20 @@ class PrefixModel(HubModel):
         text, ids = self.prompt(request)
         parts = self.encoded(photos, text)
         lenses = [lens for _, lens in parts if lens is not None]
-        placements = [self.place(photo) for photo in photos]
-        lens = torch.cat(lenses) if lenses else None
-        return Read(torch.cat([part for part, _ in parts]), lens, placements, ids)
-
-    def part(self, memory: Read, photos: Sequence[int]) -> Read:
-        return memory.part(photos)
-
-    def placement(self, memory: Read, photo: int) -> Placement:
-        return memory.placements[photo]
-
-    def write(
-        self,
-        memory: Read,
-        search: Search | None = None,
-        *,
-        prefix: Sequence[int] = (),
-        processors: Sequence[Processor] = (),
-        seeds: Sequence[int] | None = None,
-    ) -> list[list[Hypothesis]]:
-        search = search or self.search
-        room = self.places - memory.photos.shape[1] - 1 - len(memory.prompt)
-        if search.max_length > room:
-            raise SettingError(
-                f"The maximum length is {search.max_length}, but {self.checkpoint.name} has places "
-                f"for {room} tokens after the photo; lower `max_length`."
-            )
-        config = self.text.generation_config
-        forced = rules_of(config, len(prefix), search.max_length, self.end)
-        found = generate(
-            Step(self, memory), len(memory.photos), search, bos=self.begin, eos=self.end,
-            pad=self.begin, never=(), prompt=memory.prompt, prefix=prefix,
-            conventions=self.conventions, processors=[*processors, *forced], seeds=seeds,
-            device=memory.photos.device,
+        return Read(
+            [self.place(photo) for photo in photos], ids, torch.cat(lenses) if lenses else None,
+            torch.cat([part for part, _ in parts]),
         )  # fmt: skip
-        return [[chosen(one, config, search.max_length, prefix) for one in row] for row in found]
+
+    def step(self, memory: Read) -> Step:
+        return Step(self, memory)
+
+    def taken(self, memory: Read) -> int:
+        return memory.photos.shape[1]
+
+    @property
+    def writing(self) -> Any:
+        return self.text.generation_config
 
     @torch.inference_mode()
     def look(self, memory: Read, captions: Sequence[Sequence[int]]) -> Iterable[Tensor]:

@@ -17,16 +17,16 @@ from captioner.errors import SettingError
 from captioner.generation import Search
 from captioner.request import Request
 
-from .base import HubModel
-from .cross import CrossModel
+from .base import HubModel, S
+from .cross import CrossModel, Looked
 from .loading import load_net, load_processor
 from .locate import Checkpoint
-from .prefix import PrefixModel
+from .prefix import PrefixModel, Read
 from .settings import token
 from .styles import prompt_of
 
 
-class QFormer(HubModel):
+class QFormer(HubModel[S]):
     """What both kinds have in common. `instructed`: the Q-Former reads the prompt, too."""
 
     maps = "query-composed attention"
@@ -76,7 +76,7 @@ class QFormer(HubModel):
         return read, lens / lens.sum(dim=-1, keepdim=True)
 
 
-class PrefixQFormer(QFormer, PrefixModel):
+class PrefixQFormer(QFormer[Read], PrefixModel):
     def __init__(self, checkpoint: Checkpoint, net: Any, processor: Any):
         self.cells = slice(0, net.config.num_query_tokens)
         self.begin = token(net.language_model, "bos_token_id")
@@ -96,7 +96,7 @@ class PrefixQFormer(QFormer, PrefixModel):
         return self.queries(pixels["pixel_values"], prompt)
 
 
-class CrossQFormer(QFormer, CrossModel):
+class CrossQFormer(QFormer[Looked], CrossModel):
     places = 1 << 20  # T5's positions are relative
 
     def __init__(self, checkpoint: Checkpoint, net: Any, processor: Any):
@@ -124,10 +124,12 @@ class CrossQFormer(QFormer, CrossModel):
         return logits
 
 
-def load(checkpoint: Checkpoint, **how: Any) -> QFormer:
+def load(checkpoint: Checkpoint, **how: Any) -> QFormer[Any]:
     import transformers
 
     name = "InstructBlip" if checkpoint.kind == "instructblip" else "Blip2"
     net = load_net(getattr(transformers, f"{name}ForConditionalGeneration"), checkpoint, **how)
-    kind = PrefixQFormer if net.config.use_decoder_only_language_model else CrossQFormer
-    return kind(checkpoint, net, load_processor(checkpoint))
+    processor = load_processor(checkpoint)
+    if net.config.use_decoder_only_language_model:
+        return PrefixQFormer(checkpoint, net, processor)
+    return CrossQFormer(checkpoint, net, processor)
