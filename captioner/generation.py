@@ -15,7 +15,7 @@ caption is returned unfinished. Models that come from another library may keep i
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -153,12 +153,31 @@ def generate(
         )
     start = torch.tensor([[bos, *prompt, *prefix]], device=device).expand(photos, -1)
     banned = (bos, pad) if never is None else never
-    rules: list[Processor] = [_Rules(search, eos, banned), *processors]
-    given = len(prefix)
-    if not search.sample:
-        return _beam(step, start, given, search, conventions, eos, rules)
-    seeds = seeds or [search.seed] * photos
-    return _sample(step, start, given, search, conventions, eos, rules, seeds)
+    rules: tuple[Processor, ...] = (_Rules(search, eos, banned), *processors)
+    task = _Task(step, start, len(prefix), eos, search, conventions, rules)
+    return _sample(task, seeds or [search.seed] * photos) if search.sample else _beam(task)
+
+
+class _Task(NamedTuple):
+    """What both ways of writing are given; the last `given` tokens (B, t) of `start` are the
+    prefix, which is part of the caption."""
+
+    step: Step
+    start: Tensor
+    given: int
+    eos: int
+    search: Search
+    conventions: Conventions
+    rules: tuple[Processor, ...]
+
+    def logprobs(self, logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (R, V): those to choose by, where rules put -inf, and the model's
+        own."""
+        own = torch.log_softmax(logits.float(), dim=-1)
+        allowed = own
+        for rule in self.rules:
+            allowed = rule(ids, allowed)
+        return allowed, own
 
 
 class _Rules:
@@ -196,30 +215,13 @@ def _repeats(rows: list[list[int]], n: int) -> list[list[int]]:
     return banned
 
 
-def _logprobs(logits: Tensor, ids: Tensor, rules: Sequence[Processor]) -> tuple[Tensor, Tensor]:
-    """Log-probabilities (R, V): those to choose by, where rules put -inf, and the model's own."""
-    own = torch.log_softmax(logits.float(), dim=-1)
-    allowed = own
-    for rule in rules:
-        allowed = rule(ids, allowed)
-    return allowed, own
-
-
-def _beam(
-    step: Step,
-    start: Tensor,
-    given: int,
-    search: Search,
-    conventions: Conventions,
-    eos: int,
-    rules: Sequence[Processor],
-) -> list[list[Hypothesis]]:
-    """`given` of the tokens (B, t) in `start` are the prefix, which is part of the caption."""
+def _beam(task: _Task) -> list[list[Hypothesis]]:
+    step, start, given, eos, search, conventions, _ = task
     photos, beams, device = len(start), search.beams, start.device
     uncounted = 0 if conventions.prefix_counts else given
     longest = search.max_length + (not conventions.cut) - uncounted
     ids = start[:, start.shape[1] - given :]  # (rows, t), the caption so far
-    allowed, own = _logprobs(step(start, None), ids, rules)
+    allowed, own = task.logprobs(step(start, None), ids)
     width = 1  # rows a photo; `beams` after the first step
     scores = torch.zeros(photos, 1, device=device)
     logprobs = torch.zeros(photos, given, device=device)
@@ -278,7 +280,7 @@ def _beam(
         scores = open_top[keep]
         active = [active[i] for i in alive]
         width = beams
-        allowed, own = _logprobs(step(chosen.unsqueeze(1), parents), ids, rules)
+        allowed, own = task.logprobs(step(chosen.unsqueeze(1), parents), ids)
 
     return [
         sorted(found, key=lambda h: h.score, reverse=True)[: search.returned] for found in finished
@@ -307,16 +309,8 @@ def _settled(
     return best <= worst
 
 
-def _sample(
-    step: Step,
-    start: Tensor,
-    given: int,
-    search: Search,
-    conventions: Conventions,
-    eos: int,
-    rules: Sequence[Processor],
-    seeds: Sequence[int],
-) -> list[list[Hypothesis]]:
+def _sample(task: _Task, seeds: Sequence[int]) -> list[list[Hypothesis]]:
+    step, start, given, eos, search, conventions, _ = task
     photos, draws, device = len(start), max(search.returned, 1), start.device
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     ids = start[:, start.shape[1] - given :].repeat_interleave(draws, dim=0)
@@ -328,7 +322,7 @@ def _sample(
     done = torch.zeros(photos * draws, dtype=torch.bool)
     owner = list(range(photos))
     while True:
-        allowed, own = _logprobs(logits, ids, rules)
+        allowed, own = task.logprobs(logits, ids)
         probabilities = _truncate(allowed / search.temperature, search)
         uniform = torch.stack([torch.rand(draws, generator=generators[p]) for p in owner])
         cumulative = probabilities.cumsum(-1)

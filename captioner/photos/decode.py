@@ -1,9 +1,7 @@
 """The bytes of an image file -> a loaded PIL image, its size checked before a pixel is decoded."""
 
-import contextlib
 import importlib
 import io
-import struct
 from typing import Any, BinaryIO
 
 from PIL import Image
@@ -24,7 +22,7 @@ DECODERS = {
     "WebP": ("PIL.WebPImagePlugin", "WebPImageFile"),
     "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
     "HEIC": ("pillow_heif", "HeifImageFile"),
-    "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    "TIFF": ("captioner.photos.tiff", "Tiff"),
     "BMP": ("captioner.photos.bmp", "Bmp"),
     "JPEG 2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
     "PPM": ("PIL.PpmImagePlugin", "PpmImageFile"),
@@ -71,14 +69,7 @@ def decode(
 def _load(
     decoder: Any, stream: BinaryIO, kind: str, label: str, min_side: int | None, limits: Limits
 ) -> tuple[Image.Image, tuple[int, int]]:
-    if kind == "TIFF":
-        from .tiff import picture
-
-        with contextlib.suppress(SyntaxError, KeyError, IndexError, struct.error):
-            if ours := picture(stream, label, limits):
-                return ours, ours.size
-        stream.seek(0)
-    image: Image.Image = decoder(stream, "")
+    image: Image.Image = decoder(stream, label)
     check_size(image.size, label, limits)
     full = image.size
     if kind == "JPEG" and min_side is not None:
@@ -98,7 +89,7 @@ def _load(
 def _decoder(kind: str, label: str) -> Any:
     module, name = DECODERS[kind]
     try:
-        decoder = getattr(importlib.import_module(module), name)
+        return getattr(importlib.import_module(module), name)
     except ImportError:
         if kind == "HEIC":
             raise PhotoError(
@@ -107,17 +98,3 @@ def _decoder(kind: str, label: str) -> Any:
         raise PhotoError(
             f"{label} is a {kind} file, which this Pillow was built without."
         ) from None
-    return _without_pixel_check(decoder) if kind == "TIFF" else decoder
-
-
-def _without_pixel_check(tiff: Any) -> Any:
-    """The TIFF decoder without its own look at PIL's global pixel limit, which warns from 89 MP."""
-
-    class Tiff(tiff):  # type: ignore[misc]
-        def load_prepare(self) -> None:
-            size = getattr(self, "_tile_size", None)
-            if size and getattr(self, "_im", self) is None:
-                self.im = Image.core.new(self.mode, size)  # type: ignore[attr-defined]
-            super().load_prepare()
-
-    return Tiff

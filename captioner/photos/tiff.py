@@ -1,24 +1,25 @@
 """TIFFs whose samples PIL reads as another picture, or not at all: planes of 16-bit colours,
 floats, signed and 32-bit samples, white-is-zero of more than 8 bits. TIFF 6.0 (Adobe, 1992).
 
-Only the layouts of `is_ours` come here; all others PIL reads right.
+Only the layouts of `is_ours` are read here; all others PIL reads right.
 """
 
 from __future__ import annotations
 
+import contextlib
 import lzma
+import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 from captioner.errors import PhotoError
 
 from .colour import TURNS
-from .limits import Limits, check_size
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 OFFSETS, SAMPLES, ROWS, COUNTS, PLANAR, PREDICTOR = 273, 277, 278, 279, 284, 317
@@ -31,27 +32,50 @@ NUMBERS = {(16, "i"): np.int32, (32, "i"): np.int32, (32, "f"): np.float32}
 """Grey samples that stay numbers, as PIL gives them; `colour` makes levels of them."""
 
 
-def picture(stream: BinaryIO, label: str, limits: Limits) -> Image.Image | None:
-    """The upright picture of a TIFF that PIL would read as another one, or refuse; None for others.
+class Tiff(TiffImageFile):
+    """PIL's decoder, with the samples that it would read as another picture, or refuse; and without
+    its look at PIL's global pixel limit, which warns from 89 megapixels."""
 
-    Raises PhotoError, and ValueError and its like for a file that is broken.
-    """
+    ours: ImageFileDirectory_v2 | None = None
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        with contextlib.suppress(SyntaxError, KeyError, IndexError, TypeError, struct.error):
+            tags, self.byteorder = _tags(self.fp)
+            if is_ours(tags, self.byteorder):
+                self.ours = tags
+                self._size, self._mode = (int(tags[WIDTH]), int(tags[HEIGHT])), "RGB"
+                if profile := tags.get(PROFILE):
+                    self.info["icc_profile"] = profile
+                return
+        self.fp.seek(0)
+        super()._open()
+
+    def load_prepare(self) -> None:
+        if self.ours is None and self._im is None:
+            self.im = Image.core.new(self.mode, self._tile_size)  # type: ignore[attr-defined]
+        super().load_prepare()
+
+    def load(self) -> Any:
+        if self.ours is None:
+            return super().load()
+        if self._im is None:
+            image = read(self.ours, self.fp, self.byteorder, str(self.filename))
+            if turn := TURNS.get(self.ours.get(ORIENTATION, 1)):
+                image = image.transpose(turn)
+            self.im, self._mode, self._size = image.im, image.mode, image.size
+        return Image.Image.load(self)
+
+
+def _tags(stream: IO[bytes]) -> tuple[ImageFileDirectory_v2, str]:
+    """The first directory of a TIFF, and its byte order as struct writes it."""
     head = stream.read(8)
     if head[2:4] in (b"+\0", b"\0+"):
         head += stream.read(8)  # BigTIFF
     tags = ImageFileDirectory_v2(head)
     stream.seek(tags.next)
     tags.load(stream)
-    byteorder = "<" if head.startswith(b"II") else ">"
-    if not is_ours(tags, byteorder):
-        return None
-    check_size((int(tags[WIDTH]), int(tags[HEIGHT])), label, limits)
-    image = read(tags, stream, byteorder, label)
-    if turn := TURNS.get(tags.get(ORIENTATION, 1)):
-        image = image.transpose(turn)
-    if profile := tags.get(PROFILE):
-        image.info["icc_profile"] = profile
-    return image
+    return tags, "<" if head.startswith(b"II") else ">"
 
 
 def is_ours(tags: Any, byteorder: str) -> bool:
