@@ -176,6 +176,7 @@ class Captioner:
         seed: int | None = None,
         prompt: str | None = None,
         style: str | None = None,
+        explain: str | None = None,
         heatmaps: bool | None = None,
         **unknown: object,
     ) -> Caption | list[Caption]:
@@ -197,7 +198,7 @@ class Captioner:
             beams=beams, alternatives=alternatives, length_penalty=length_penalty,
             min_length=min_length, max_length=max_length, no_repeat=no_repeat, prefix=prefix,
             without=without, sample=sample, temperature=temperature, top_k=top_k, top_p=top_p,
-            seed=seed, prompt=prompt, style=style, heatmaps=heatmaps,
+            seed=seed, prompt=prompt, style=style, explain=explain, heatmaps=heatmaps,
         )  # fmt: skip
         many = isinstance(photo, (list, tuple))
         sources: Photos = photo if isinstance(photo, (list, tuple)) else [photo]
@@ -214,6 +215,8 @@ class Captioner:
         """The search that a request amounts to with this model. Raises CaptionerError when it makes
         no sense."""
         self.model.check(request)
+        if request.explain:
+            self._ids(request.explain)
         return request.search(self.model.search)
 
     @torch.inference_mode()
@@ -251,6 +254,35 @@ class Captioner:
             raise CaptionerError(f"{self.name} prepares photos by itself: it takes no squares.")
         return self.model
 
+    def explain(
+        self,
+        photo: PhotoSource,
+        text: str,
+        request: Request | None = None,
+        *,
+        limits: Limits | None = None,
+        **settings: Unpack[Keywords],
+    ) -> Caption:
+        """Any sentence about a photo as if the model had written it: the probability that it gives
+        each word after those before it, and each word's heatmap.
+
+        Raises:
+            PhotoError: the photo cannot be used. CaptionerError: the text has no words, or more
+            than the model can read.
+        """
+        self._ids(text)
+        settings["explain"] = text
+        return self.caption(photo, request, limits=limits, **settings)
+
+    @torch.inference_mode()
+    def explain_photo(self, photo: Photo, texts: Sequence[str], request: Request) -> list[Caption]:
+        """Several sentences about a loaded photo, as `explain`."""
+        if not texts:
+            return []
+        memory = self.model.part(self.model.see([photo], request), [0] * len(texts))
+        found = self._read(memory, [self._ids(text) for text in texts], request)
+        return self._finish(memory, [photo] * len(texts), found, request)
+
     @torch.inference_mode()
     def word_attention(self, caption: Caption) -> list[np.ndarray]:
         """Every layer's and head's own map for each word of a caption that this model wrote: one
@@ -266,13 +298,45 @@ class Captioner:
 
     def _caption(self, memory: Any, photos: Sequence[Photo], request: Request) -> list[Caption]:
         """Captions of the photos that the model has in its memory."""
-        tokenizer = self.model.tokenizer
-        found = self.model.write(
-            memory,
-            self.search(request),
-            prefix=tokenizer.encode_prefix(request.prefix),
-            processors=[BannedWords(request.without, tokenizer)] if request.without else [],
-        )
+        if request.explain:
+            found = self._read(memory, [self._ids(request.explain)] * len(photos), request)
+        else:
+            tokenizer = self.model.tokenizer
+            found = self.model.write(
+                memory,
+                self.search(request),
+                prefix=tokenizer.encode_prefix(request.prefix),
+                processors=[BannedWords(request.without, tokenizer)] if request.without else [],
+            )
+        return self._finish(memory, photos, found, request)
+
+    def _ids(self, text: str) -> list[int]:
+        """The token ids of a text to explain. Raises CaptionerError where it has no words."""
+        ids = self.model.tokenizer.encode(text)
+        if not self.model.tokenizer.words(ids):
+            raise CaptionerError("There is nothing to explain: the text has no words.")
+        return ids
+
+    def _read(
+        self, memory: Any, captions: Sequence[list[int]], request: Request
+    ) -> list[list[Hypothesis]]:
+        """Given captions, one a photo, as if the search had found them."""
+        penalty = self.search(request).length_penalty
+        found = []
+        for ids, row in zip(captions, self.model.logprobs(memory, captions), strict=True):
+            logprobs = tuple(row.tolist())
+            score = sum(logprobs) / len(logprobs) ** penalty
+            found.append([Hypothesis(tuple(ids), logprobs, score)])
+        return found
+
+    def _finish(
+        self,
+        memory: Any,
+        photos: Sequence[Photo],
+        found: Sequence[Sequence[Hypothesis]],
+        request: Request,
+    ) -> list[Caption]:
+        """Captions of what was found for each photo, best first, with their heatmaps."""
         captions: list[list[Caption]] = [[] for _ in photos]
         for rank in range(max(len(row) for row in found)):
             # One pass for the best captions of all photos, one for the second best, ...

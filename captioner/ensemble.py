@@ -95,6 +95,10 @@ class Ensemble(OwnModel):
         steps = [m.step(part) for m, part in zip(self.each, self._parts(memory), strict=True)]
         return AveragedStep(steps, self.config.shares)
 
+    def logits(self, ids: Tensor, memory: list[KeyValue]) -> Tensor:
+        parts = zip(self.each, self._parts(memory), strict=True)
+        return averaged((m.logits(ids, part) for m, part in parts), self.config.shares)
+
     def explain(self, ids: Tensor, memory: list[KeyValue]) -> tuple[Tensor, Tensor]:
         parts = zip(self.each, self._parts(memory), strict=True)
         logits, weights = zip(*(m.explain(ids, part) for m, part in parts), strict=True)

@@ -92,6 +92,14 @@ class Model(Protocol[M]):
         (L, H, T, N) float32, position t being where the model looked to write token t."""
         ...
 
+    def logprobs(self, memory: M, captions: Sequence[Sequence[int]]) -> list[Tensor]:
+        """How probable finished captions are, one a photo: of each the log-probabilities (T + 1,)
+        float32 of its tokens and of the end token, given what stands before them.
+
+        Raises SettingError for a caption that has more tokens than the model has places for.
+        """
+        ...
+
     def placement(self, memory: M, photo: int) -> Placement:
         """Where on a photo the N positions are that the model looks at."""
         ...

@@ -172,6 +172,10 @@ class OwnModel(nn.Module):
         """The search's step over the photos in `memory`."""
         raise NotImplementedError
 
+    def logits(self, ids: Tensor, memory: list[KeyValue]) -> Tensor:
+        """ids (R, T) -> logits (R, T, V) of what follows each token."""
+        raise NotImplementedError
+
     def explain(self, ids: Tensor, memory: list[KeyValue]) -> tuple[Tensor, Tensor]:
         """Logits (R, T, V) and weights (R, L, H, T, N), as `TextDecoder.explain`."""
         raise NotImplementedError
@@ -261,6 +265,18 @@ class OwnModel(nn.Module):
         _, weights = self.explain(ids, memory)
         return [w[:, :, : len(c)].float().cpu() for w, c in zip(weights, captions, strict=True)]
 
+    def logprobs(self, memory: list[KeyValue], captions: Sequence[Sequence[int]]) -> list[Tensor]:
+        longest = max(len(ids) for ids in captions)
+        if longest >= self.config.decoder.positions:
+            raise too_long(longest, self.config.decoder.positions - 1)
+        padding = [[PAD] * (longest - len(ids)) for ids in captions]
+        read = [[BOS, *ids, *pad] for ids, pad in zip(captions, padding, strict=True)]
+        written = [[*ids, EOS, *pad] for ids, pad in zip(captions, padding, strict=True)]
+        device = memory[0][0].device
+        found = self.logits(torch.tensor(read, device=device), memory).float().log_softmax(dim=-1)
+        found = found.gather(2, torch.tensor(written, device=device).unsqueeze(2)).squeeze(2)
+        return [row[: len(ids) + 1] for row, ids in zip(found, captions, strict=True)]
+
     def save(self, folder: Path | str, card: str | None = None) -> None:
         """Write the model folder; each file is replaced whole or not at all.
 
@@ -347,6 +363,11 @@ class CaptionModel(OwnModel):
     def step(self, memory: list[KeyValue]) -> "CachedStep":
         return CachedStep(self.decoder, memory)
 
+    def logits(self, ids: Tensor, memory: list[KeyValue]) -> Tensor:
+        logits: Tensor
+        logits, _ = self.decoder(ids, memory)
+        return logits
+
     def explain(self, ids: Tensor, memory: list[KeyValue]) -> tuple[Tensor, Tensor]:
         return self.decoder.explain(ids, memory)
 
@@ -365,6 +386,12 @@ def read_config(folder: Path | str) -> ModelConfig:
         raise ModelError(f"{folder} cannot be read: {error}.") from error
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from error
+
+
+def too_long(tokens: int, places: int) -> SettingError:
+    return SettingError(
+        f"The sentence has {tokens} tokens, but this model has places for {places}; shorten it."
+    )
 
 
 class CachedStep:

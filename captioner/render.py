@@ -23,6 +23,8 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .texts import percent
+
 __all__ = ["FULL", "colour", "contact_sheet", "overlay"]
 
 FULL = 6.0
@@ -303,21 +305,15 @@ def _card(
     draw = ImageDraw.Draw(card)
     draw.rectangle((0, box[1], *card.size), CARD)
     middle = box[1] + strip / 2
-    percent, small_font = _percent(probability), _font(max(10, round(size * 0.72)))
+    shown, small_font = percent(probability), _font(max(10, round(size * 0.72)))
     room = box[0] - 2 * pad
-    taken = small_font.getlength(percent) + pad
+    taken = small_font.getlength(shown) + pad
     if room - taken > 2.5 * size:  # the word goes before its number
-        draw.text((box[0] - pad, middle), percent, SOFT, small_font, anchor="rm")
+        draw.text((box[0] - pad, middle), shown, SOFT, small_font, anchor="rm")
         room -= round(taken)
     font, text = _squeeze(_clean(text), size, room)
     draw.text((pad, middle), text, WHITE, font, anchor="lm")
     return card
-
-
-def _percent(probability: float) -> str:
-    if not 0 <= probability <= 1:  # also NaN
-        return ""
-    return "<1%" if probability < 0.005 else f"{probability:.0%}"
 
 
 # Text ---------------------------------------------------------------------------------------------

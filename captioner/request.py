@@ -85,6 +85,10 @@ class Request:
         "", "The kind of caption, of a model that follows instructions: sentence, detailed, alt or "
         "keywords.", most=20, label="Style", value="NAME",
     )  # fmt: skip
+    explain: str = setting(
+        "", "A sentence about the photo, which is explained instead of writing one: how probable "
+        "the model finds each of its words, and where it looks for it.", most=500, value="TEXT",
+    )  # fmt: skip
     heatmaps: bool = setting(
         True, "Give every word its heatmap: where the model looked to write it.", flag=""
     )
@@ -138,6 +142,7 @@ class Keywords(TypedDict, total=False):
     seed: int | None
     prompt: str | None
     style: str | None
+    explain: str | None
     heatmaps: bool | None
 
 

@@ -130,3 +130,10 @@ def to_cell(text: str) -> str:
 def from_cell(text: str) -> str:
     """The text that `to_cell` wrote."""
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
+
+
+def percent(probability: float) -> str:
+    """A probability as people read it; "" for what is none."""
+    if not 0 <= probability <= 1:  # also NaN
+        return ""
+    return "<1%" if probability < 0.005 else f"{probability:.0%}"

@@ -45,6 +45,10 @@ class Vocabulary:
         """Token ids of the beginning of a caption."""
         raise NotImplementedError
 
+    def encode(self, caption: str) -> list[int]:
+        """Token ids of a whole caption, without begin and end."""
+        return self.encode_prefix(caption)
+
     def pieces(self, ids: Sequence[int]) -> list[bytes]:
         """The bytes that each token of a caption adds to it."""
         return [self.token_bytes[i] for i in ids]

@@ -41,6 +41,18 @@ def test_one_at_a_time_and_together_are_the_same(model):
         assert alone.confidence == pytest.approx(caption.confidence, abs=1e-4)
 
 
+def test_its_own_caption_explained_is_the_caption(model):
+    pytest.importorskip("skimage")
+    written = model.caption(sample_photos()[0])
+    read = model.explain(sample_photos()[0], written.text)
+    assert read.text == written.text
+    assert read.score == pytest.approx(written.score, rel=1e-4)
+    for a, b in zip(read.words, written.words, strict=True):
+        assert a.text == b.text
+        assert a.probability == pytest.approx(b.probability, rel=1e-4)
+        assert abs(a.heatmap - b.heatmap).max() < 1e-5
+
+
 def test_the_package_holds_it_in_at_most_40_mb(builtin):
     files = {p.name: p.stat().st_size for p in builtin.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "MODEL_CARD.md"} <= set(files)

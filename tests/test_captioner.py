@@ -11,6 +11,8 @@ import captioner
 from captioner.attention import Combine, word_maps
 from captioner.captioner import Captioner
 from captioner.errors import CaptionerError, PhotoError
+from captioner.photos import load_photo
+from captioner.request import Request
 from captioner.tokenizer import WordSpan
 
 from .conftest import BUILTIN
@@ -107,6 +109,47 @@ def test_a_prefix_begins_the_caption(small, photos):
     caption = small.caption(photos[0], prefix="A dog")
     assert caption.text.startswith("A dog")
     assert caption.words[0].probability == 1.0
+
+
+@torch.inference_mode()
+def test_a_caption_that_is_read_is_as_probable_as_when_it_was_written(small, photos):
+    written = small.caption(photos)
+    memory = small.model.see([c.photo for c in written], Request())
+    for caption, row in zip(
+        written, small.model.logprobs(memory, [c.ids for c in written]), strict=True
+    ):
+        assert len(row) == len(caption.ids) + 1
+        assert caption.confidence == pytest.approx(float(row.mean().exp()), rel=1e-4)
+        spans = small.model.tokenizer.words(caption.ids)
+        for word, span in zip(caption.words, spans, strict=True):
+            probability = float(row[span.start : span.stop].sum().exp())
+            assert word.probability == pytest.approx(probability, rel=1e-4)
+
+
+def test_any_sentence_is_explained(small, photos):
+    caption = small.explain(photos[0], "  A dog   jumps into the WATER .")
+    assert caption.text == "A dog jumps into the water."
+    assert [word.text for word in caption.words] == ["A", "dog", "jumps", "into", "the", "water"]
+    for word in caption.words:
+        assert 0 < word.probability < 1 and word.heatmap.sum() == pytest.approx(1, abs=1e-5)
+    assert caption.words != small.explain(photos[1], caption.text).words
+    assert small.explain(photos[0], "A dog", heatmaps=False).words[0].heatmap is None
+    texts = ["A dog", "Two dogs play in the snow"]
+    together = small.explain_photo(load_photo(photos[0]), texts, Request())
+    for one, text in zip(together, texts, strict=True):
+        alone = small.explain(photos[0], text)
+        assert one.text == alone.text
+        for a, b in zip(one.words, alone.words, strict=True):
+            assert a.probability == pytest.approx(b.probability, rel=1e-4)
+            np.testing.assert_allclose(a.heatmap, b.heatmap, atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["", "  ", " .", "a dog and " * 40])
+def test_what_cannot_be_explained_is_a_sentence(small, photos, text):
+    with pytest.raises(CaptionerError, match=r"no words|places for 31; shorten it"):
+        small.explain(photos[0], text)
+    with pytest.raises(CaptionerError, match="no words"):  # before any photo is read
+        small.search(Request(explain="..."))
 
 
 def test_without_heatmaps_an_overlay_is_refused(small, photos):

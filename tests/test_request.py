@@ -53,7 +53,7 @@ def test_every_option_reaches_its_field():
         "beams": 5, "alternatives": 2, "length_penalty": 0.5, "min_length": 3, "max_length": 20,
         "no_repeat": 3, "prefix": "Two", "without": ("man", "dog"), "sample": True,
         "temperature": 0.8, "top_k": 50, "top_p": 0.9, "seed": 7,
-        "prompt": "What is he holding?", "style": "alt",
+        "prompt": "What is he holding?", "style": "alt", "explain": "A dog.",
     }  # fmt: skip
     app, seen = command_of(Request)
     line: list[str] = []

@@ -50,6 +50,8 @@ Examples:
     captioner caption photo.jpg --prefix "Two people"
 
     captioner caption photo.jpg --sample --temperature 0.8 --seed 7
+
+    captioner caption photo.jpg --explain "A dog jumps into the water." --heatmaps sheets/
 """
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from captioner.errors import CaptionerError
 from captioner.outputs import Guard
-from captioner.texts import to_line
+from captioner.texts import percent, to_line
 
 from .engine import Outcome, Start, Stop
 from .items import Item, chunks
@@ -120,7 +120,7 @@ class JobWriter:
     metadata: WriteMetadata | None = None
     sheets: Sheets | None = None
     printed: str | None = None
-    """"text" or "json", on stdout."""
+    """"text", "words" or "json", on stdout."""
     _worker: Worker | None = field(default=None, init=False)
 
     def write(self, outcomes: Iterable[Outcome], tally: Tally, progress: Progress) -> None:
@@ -160,7 +160,10 @@ class JobWriter:
         if self.printed == "json":
             print(to_line(record), flush=True)
         elif self.printed:
-            print(f"{_on_one_line(one.item.name)}\t{caption}", flush=True)
+            lines = [f"{_on_one_line(one.item.name)}\t{caption}"]
+            if self.printed == "words":
+                lines += [f"{percent(w['probability']):>6}  {w['text']}" for w in record["words"]]
+            print("\n".join(lines), flush=True)
 
     def _write_inside(self, write: WriteMetadata, item: Item, caption: str) -> None:
         if item.file is None:

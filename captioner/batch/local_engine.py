@@ -115,6 +115,7 @@ def settings(config: EngineConfig, model: Captioner, search: Search) -> dict[str
         "without": list(config.request.without),
         "prompt": config.request.prompt,
         "style": config.request.style,
+        "explain": config.request.explain,
     }
 
 

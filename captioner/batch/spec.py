@@ -164,10 +164,13 @@ class JobSpec:
 
     @property
     def printed(self) -> str | None:
-        """How captions are printed: "json", "text", or None for not at all."""
+        """How captions are printed: "json", "text", "words" (with the probability of each word), or
+        None for not at all."""
         if self.records or self.in_place:
             return None
-        return "json" if self.as_json else "text"
+        if self.as_json:
+            return "json"
+        return "words" if self.request.explain else "text"
 
     # How they are made.
 

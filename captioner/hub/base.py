@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from captioner.attention import Combine, Placement
 from captioner.errors import SettingError
 from captioner.generation import Conventions, Hypothesis, Processor, Search, Step, generate
-from captioner.model import CPU_PHOTOS
+from captioner.model import CPU_PHOTOS, too_long
 from captioner.photos import Photo
 from captioner.request import Request
 
@@ -130,9 +130,18 @@ class HubModel(nn.Module, Generic[S]):
         """The search's step over the photos in `memory`."""
         raise NotImplementedError
 
+    def read(self, ids: Tensor, memory: S) -> Tensor:
+        """ids (R, t), the begin token first -> logits (R, S + t, V), S being what the text reads of
+        the photo before them."""
+        raise NotImplementedError
+
     def taken(self, memory: S) -> int:
         """How many of its places the photo takes."""
         return 0
+
+    def room(self, memory: S) -> int:
+        """The most tokens of a caption."""
+        return self.places - self.taken(memory) - 1 - len(memory.prompt)
 
     @property
     def writing(self) -> Any:
@@ -149,7 +158,7 @@ class HubModel(nn.Module, Generic[S]):
         seeds: Sequence[int] | None = None,
     ) -> list[list[Hypothesis]]:
         search = search or self.search
-        room = self.places - self.taken(memory) - 1 - len(memory.prompt)
+        room = self.room(memory)
         if search.max_length > room:
             raise SettingError(
                 f"The maximum length is {search.max_length}, but {self.checkpoint.name} has places "
@@ -167,6 +176,20 @@ class HubModel(nn.Module, Generic[S]):
         )  # fmt: skip
         longest = search.max_length
         return [[chosen(one, self.writing, longest, prefix) for one in row] for row in found]
+
+    def logprobs(self, memory: S, captions: Sequence[Sequence[int]]) -> list[Tensor]:
+        longest = max(len(ids) for ids in captions)
+        if longest > self.room(memory):
+            raise too_long(longest, self.room(memory))
+        padded = [[*ids, *[self.end] * (longest + 1 - len(ids))] for ids in captions]
+        before = [self.begin, *memory.prompt]
+        read = torch.tensor([[*before, *ids[:-1]] for ids in padded], device=self.device)
+        found = self.read(read, memory)[:, -longest - 1 :].float().log_softmax(dim=-1)
+        written = torch.tensor(padded, device=self.device)
+        found = found.gather(2, written.unsqueeze(2)).squeeze(2)
+        forced = len(self.tokenizer.forced)  # these were no choice
+        found = torch.cat([torch.zeros_like(found[:, :forced]), found[:, forced:]], dim=1)
+        return [row[: len(ids) + 1] for row, ids in zip(found, captions, strict=True)]
 
     def part(self, memory: S, photos: Sequence[int]) -> S:
         return memory.part(photos)

@@ -181,6 +181,8 @@ class CrossModel(HubModel[Looked]):
         self.reading = Reading()
         self.crosses = share_photos(self.net, self.reading)
         self.layers = [f"Layer {i + 1}" for i in range(len(self.crosses))]
+        first = getattr(self.writing, "forced_bos_token_id", None)
+        self.tokenizer.forced = () if first is None else (first,)
 
     def logits(self, ids: Tensor, states: Tensor, cache: Any) -> Tensor:
         """ids (R, T), a cache of what came before or None -> logits (R, T, V). `states` (R, 1, C)
@@ -222,6 +224,9 @@ class CrossModel(HubModel[Looked]):
             at = len(before) - 1
             weights = torch.stack([w[i, :, at : at + len(ids), cells] for w in layers]).float()
             yield (weights if lens is None else weights @ lens).cpu()
+
+    def read(self, ids: Tensor, memory: Looked) -> Tensor:
+        return self.run(ids, memory, None)
 
     def run(self, ids: Tensor, memory: Looked, cache: Any) -> Tensor:
         """The decoder over the photos in `memory`: ids (R, T) -> logits (R, T, V)."""

@@ -83,6 +83,9 @@ class PrefixModel(HubModel[Read]):
     def step(self, memory: Read) -> Step:
         return Step(self, memory)
 
+    def read(self, ids: Tensor, memory: Read) -> Tensor:
+        return self.first(memory.photos, ids, None)
+
     def taken(self, memory: Read) -> int:
         return memory.photos.shape[1]
 

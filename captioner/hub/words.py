@@ -21,11 +21,13 @@ CONTRACTED = frozenset(("s", "t", "m", "d", "re", "ve", "ll"))
 
 class HubVocabulary(Vocabulary):
     """A tokenizer of the transformers library. `size` is the model's number of tokens, of which the
-    tokenizer may know fewer; `hidden` are further ids that write nothing."""
+    tokenizer may know fewer; `hidden` are further ids that write nothing. forced: the ids that the
+    model writes at the beginning of every caption without a choice."""
 
     def __init__(self, tokenizer: Any, size: int, hidden: Sequence[int] = ()):
         self.tokenizer = tokenizer
         self.kind = _kind(tokenizer)
+        self.forced: tuple[int, ...] = ()
         special = {*tokenizer.all_special_ids, *hidden}
         texts = {i: text for text, i in tokenizer.get_vocab().items()}
         added = {i: token.content for i, token in tokenizer.added_tokens_decoder.items()}
@@ -51,6 +53,9 @@ class HubVocabulary(Vocabulary):
         text = " ".join(prefix.split())
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
         return ids
+
+    def encode(self, caption: str) -> list[int]:
+        return [*self.forced, *self.encode_prefix(caption)]
 
     def pieces(self, ids: Sequence[int]) -> list[bytes]:
         pieces = [self.token_bytes[i] if i < len(self.token_bytes) else b"" for i in ids]

@@ -117,6 +117,24 @@ def test_ordered_text_files_errors_and_statuses(tiny, forty, tmp_path):
     assert all_bad.returncode == 3
 
 
+def test_a_sentence_is_explained_in_the_terminal_in_json_and_on_a_sheet(tiny, forty, tmp_path):
+    photo = sorted(forty.iterdir())[0]
+    asked = ("caption", photo, "--explain", "a dog in the snow", "--model", tiny)
+    done = run(*asked, "--heatmaps", tmp_path / "sheets")
+    assert done.returncode == 0, done.stderr
+    first, *rest = done.stdout.splitlines()
+    assert first == f"{photo}\tA dog in the snow."
+    assert [line.split()[1] for line in rest] == ["A", "dog", "in", "the", "snow"]
+    assert all(line.split()[0].endswith("%") for line in rest)
+    assert [path.suffix for path in (tmp_path / "sheets").iterdir()] == [".png"]
+    content = json.loads(run(*asked, "--json").stdout)
+    assert content["caption"] == "A dog in the snow." and len(content["words"]) == 5
+    assert all(0 <= word["probability"] < 1 for word in content["words"])
+    done = run("caption", photo, "--explain", "...", "--model", tiny)
+    assert done.returncode == 2 and "the text has no words" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and not done.stdout
+
+
 def test_two_runs_on_one_output(tiny, forty, tmp_path):
     path = tmp_path / "captions.jsonl"
     first = start("caption", forty, "-o", path, "--model", tiny, "-q")

@@ -10,6 +10,7 @@ from torch import nn
 
 from captioner.attention import Placement, View, token_maps
 from captioner.captioner import Captioner, load
+from captioner.errors import SettingError
 from captioner.photos import Photo
 from captioner.request import Request
 
@@ -403,3 +404,31 @@ def test_maps_are_laid_by_area():
     # One whole grid is the maps as they are.
     maps = np.random.default_rng(0).random((3, 2, 6), np.float32)
     assert np.array_equal(Placement.whole((2, 3)).lay(maps), maps.reshape(3, 2, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [("blip", 0), ("encoder_decoder", "vit", "gpt2"), ("florence2",), ("git",),
+     ("qformer", "blip2", "opt")],
+)  # fmt: skip
+def test_a_caption_that_is_read_is_as_probable_as_when_it_was_written(loaded, kind):
+    model = loaded(*kind)
+    captions = model.caption(photos(3), ASKED)
+    memory = model.model.see([caption.photo for caption in captions], ASKED)
+    with torch.inference_mode():
+        read = model.model.logprobs(memory, [caption.ids for caption in captions])
+    for caption, row in zip(captions, read, strict=True):
+        spans = model.model.tokenizer.words(caption.ids)
+        for word, span in zip(caption.words, spans, strict=True):
+            logprob = float(row[span.start : span.stop].sum())
+            assert logprob == pytest.approx(np.log(word.probability), abs=1e-3)
+    assert any(caption.words for caption in captions)
+
+
+def test_a_sentence_is_explained_by_a_hub_model(loaded):
+    model = loaded("blip", 0)
+    caption = model.explain(photos(1)[0], "a dog in the snow")
+    assert [word.text.lower() for word in caption.words] == ["a", "dog", "in", "the", "snow"]
+    assert all(word.heatmap is not None and 0 < word.probability < 1 for word in caption.words)
+    with pytest.raises(SettingError, match="shorten it"):
+        model.explain(photos(1)[0], "a dog in the snow " * 200)
