@@ -30,6 +30,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from captioner.annotations import AnnotatedImage
 from captioner.errors import CaptionerError
 from captioner.exits import run
 from captioner.machine import cores, describe
@@ -37,7 +38,7 @@ from captioner.photos import load_photo
 from captioner.samples import sample_photos
 from captioner.tokenizer import PAD, CaptionTokenizer
 from train.augment import Views
-from train.data import Example, load_examples
+from train.data import load_examples
 from train.feed import LiveFeed, Part
 from train.learner import IGNORE, Learner, pad_rows
 from train.settings import ModelSettings, SearchSettings
@@ -104,7 +105,7 @@ def _print(figures: dict[str, Any]) -> None:
 # -- 1. steps ------------------------------------------------------------------------------------
 
 
-def steps(examples: Sequence[Example], options: argparse.Namespace) -> dict[str, Any]:
+def steps(examples: Sequence[AnnotatedImage], options: argparse.Namespace) -> dict[str, Any]:
     """Name -> (captions a second, ratio to the plain loop it stands beside)."""
     tokenizer = CaptionTokenizer.train([c for e in examples for c in e.captions] * 2, 1000)
     batch = [examples[i % len(examples)] for i in range(options.batch_photos)]
@@ -233,7 +234,7 @@ def _stepper(module: torch.nn.Module, loss: Callable[[], Tensor]) -> Callable[[]
 # -- 2 and 3. feeding ----------------------------------------------------------------------------
 
 
-def feeding(examples: Sequence[Example], options: argparse.Namespace) -> dict[str, float]:
+def feeding(examples: Sequence[AnnotatedImage], options: argparse.Namespace) -> dict[str, float]:
     workers = max(1, options.workers)
     gpu = options.gpu_photos or 60.0 * workers
     batch, batches = 32, 24
@@ -268,23 +269,23 @@ def _plan(photos: int, batch: int, batches: int) -> Iterator[Part]:
         yield rng.integers(photos, size=batch), np.full(batch, 2 + i)
 
 
-def _jpegs(examples: Sequence[Example], folder: Path, count: int) -> list[Example]:
+def _jpegs(examples: Sequence[AnnotatedImage], folder: Path, count: int) -> list[AnnotatedImage]:
     """The photographs at hand as 640x480 JPEGs."""
     made = []
     for i in range(count):
         photo = load_photo(examples[i % len(examples)].photo).image.resize((640, 480))
         path = folder / f"{i}.jpg"
         photo.save(path, quality=90)
-        made.append(Example(i, path.name, ("a photo",), place=path))
+        made.append(AnnotatedImage(i, path.name, ("a photo",), place=path))
     return made
 
 
-def _examples(options: argparse.Namespace) -> list[Example]:
+def _examples(options: argparse.Namespace) -> list[AnnotatedImage]:
     if options.images:
         if not options.annotations:
             raise CaptionerError("--images needs --annotations, a COCO captions file.")
         return load_examples(options.images, options.annotations)
     return [
-        Example(i, file.name, tuple(s.format(file.stem) for s in SENTENCES), place=file)
+        AnnotatedImage(i, file.name, tuple(s.format(file.stem) for s in SENTENCES), place=file)
         for i, file in enumerate(sample_photos())
     ]

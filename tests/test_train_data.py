@@ -9,12 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from captioner.annotations import AnnotatedImage
 from captioner.encoders import EncoderConfig, build_encoder
 from captioner.errors import DataError
 from train import augment
 from train.__main__ import main
 from train.augment import FIRST_RANDOM_VIEW, Views, flipped
-from train.data import Example, load_all, load_examples, load_shards
+from train.data import load_all, load_examples, load_shards
 from train.features import FeatureCache
 from train.feed import LiveFeed
 from train.shards import write_shards
@@ -161,7 +162,7 @@ def pictures(folder, seed):
     for name in ("000000000.bmp", "000000001.bmp"):
         Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(folder / name)
         os.utime(folder / name, (1, 1))
-    return [Example(0, f.name, ("a photo",), place=f) for f in sorted(folder.iterdir())]
+    return [AnnotatedImage(0, f.name, ("a photo",), place=f) for f in sorted(folder.iterdir())]
 
 
 def sharded(folder, seed):

@@ -69,15 +69,16 @@ def _train(options: argparse.Namespace) -> int:
     _check_folder(out, recipe, options.resume)
     import torch
 
+    from captioner.annotations import AnnotatedImage
     from captioner.machine import choose_device
 
-    from .data import Example, load_all, load_examples
+    from .data import load_all, load_examples
     from .loop import Trainer
     from .processes import join, leave
     from .setup import Setup
 
     train = load_all(options.images, options.annotations, options.shards)
-    validation: dict[str, Sequence[Example]] = {
+    validation: dict[str, Sequence[AnnotatedImage]] = {
         n: load_examples(Path(i), a, split="val") for n, i, a in options.val
     }
     device = choose_device(options.device)

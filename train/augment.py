@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from captioner.annotations import AnnotatedImage
 from captioner.errors import DataError, PhotoError
 from captioner.photos import load_photo, to_square
-
-from .data import Example
 
 # Views 0 and 1 are the photograph and its mirror image; from here on views are random ones.
 FIRST_RANDOM_VIEW = 2
@@ -60,7 +59,7 @@ class Views(torch.utils.data.Dataset):
     """Views of photographs as uint8 (S, S, 3), by (index, view): view 0 as it is, view 1 mirrored,
     further views randomly cropped, mirrored and coloured, each the same at every visit."""
 
-    def __init__(self, examples: Sequence[Example], size: int, seed: int = 0):
+    def __init__(self, examples: Sequence[AnnotatedImage], size: int, seed: int = 0):
         self.examples = examples
         self.size = size
         self.seed = seed

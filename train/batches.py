@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captioner.annotations import AnnotatedImage
 from captioner.errors import DataError
 from captioner.tokenizer import CaptionTokenizer
 
 from .augment import cropped, swap_sides
-from .data import Example
 from .feed import Feed, Part
 from .learner import IGNORE, pad_rows
 from .processes import Processes
@@ -79,7 +79,7 @@ class Batches:
     def __init__(
         self,
         recipe: Tables,
-        examples: Sequence[Example],
+        examples: Sequence[AnnotatedImage],
         feed: Feed,
         tokenizer: CaptionTokenizer,
         grid: tuple[int, int],

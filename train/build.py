@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from captioner.annotations import AnnotatedImage
 from captioner.decoder import DecoderConfig
 from captioner.encoders import EncoderConfig, fold_batch_norm, has_weights
 from captioner.errors import DataError
@@ -15,7 +16,6 @@ from captioner.generation import Search
 from captioner.model import CaptionModel, ModelConfig
 from captioner.tokenizer import CaptionTokenizer
 
-from .data import Example
 from .imagenet import imagenet_backbone
 from .settings import ModelSettings, SearchSettings
 
@@ -130,7 +130,7 @@ def _encoder_config(r: ModelSettings) -> EncoderConfig:
 
 
 def tokenizer_of(
-    recipe: ModelSettings, folder: Path, examples: Sequence[Example], text: Sequence[Path]
+    recipe: ModelSettings, folder: Path, examples: Sequence[AnnotatedImage], text: Sequence[Path]
 ) -> CaptionTokenizer:
     """The run's tokenizer: `tokenizer.json` of its folder, which is made at first."""
     path = folder / "tokenizer.json"
@@ -143,7 +143,7 @@ def tokenizer_of(
     return CaptionTokenizer.load(path)
 
 
-def all_lines(examples: Sequence[Example], text: Sequence[Path]) -> list[str]:
+def all_lines(examples: Sequence[AnnotatedImage], text: Sequence[Path]) -> list[str]:
     """All captions there are, with photos and without."""
     return [c for e in examples for c in e.captions] + [c for p in text for c in read_lines(p)]
 
@@ -161,7 +161,7 @@ def read_lines(path: Path) -> list[str]:
         raise DataError(f"The text {path} cannot be read: {error}.") from error
 
 
-def captions_of(examples: Sequence[Example], references: int) -> list[Example]:
+def captions_of(examples: Sequence[AnnotatedImage], references: int) -> list[AnnotatedImage]:
     """The examples with at most the first `references` captions of each; 0 for all."""
     if not references:
         return list(examples)

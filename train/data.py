@@ -9,16 +9,13 @@ from captioner.annotations import AnnotatedImage, Annotations, located, read_ann
 from captioner.annotations.shards import read_shards
 from captioner.errors import DataError
 
-Example = AnnotatedImage
-"""One photograph and its reference captions, none of which is empty."""
-
 SPLITS = "train,restval"
 """What is trained on of Karpathy's file."""
 
 
 def load_examples(
     images: Path, annotations: Path | str, *, split: str = SPLITS, keep: bool = False
-) -> list[Example]:
+) -> list[AnnotatedImage]:
     """The captioned photographs of an annotation file.
 
     Args:
@@ -49,7 +46,7 @@ def load_all(
     shards: Sequence[Path] = (),
     *,
     keep: bool = False,
-) -> list[Example]:
+) -> list[AnnotatedImage]:
     """Several data sets: pairs of a photo folder and its captions file, and tar shards. `keep` as
     for `load_examples`."""
     if len(images) != len(annotations):
@@ -66,7 +63,7 @@ def load_all(
     return examples
 
 
-def load_shards(path: Path, *, keep: bool = False) -> list[Example]:
+def load_shards(path: Path, *, keep: bool = False) -> list[AnnotatedImage]:
     """The captioned photographs of a tar file, or of all `*.tar` of a folder; with `keep` also
     those without a caption. Raises DataError where there is none."""
     examples = list(_learnable(read_shards(path)))
@@ -96,7 +93,7 @@ def _in_order(found: Annotations) -> list[AnnotatedImage]:
     return sorted(found.images, key=lambda i: (isinstance(i.image_id, str), i.image_id))
 
 
-def _learnable(images: Iterable[AnnotatedImage]) -> Iterable[Example]:
+def _learnable(images: Iterable[AnnotatedImage]) -> Iterable[AnnotatedImage]:
     """The images without their empty captions, which become flaws, and without halves of surrogate
     pairs, which no tokenizer takes."""
     for image in images:
@@ -106,7 +103,7 @@ def _learnable(images: Iterable[AnnotatedImage]) -> Iterable[Example]:
         yield replace(image, captions=good, flaws=image.flaws + flaws)
 
 
-def _captioned(examples: Sequence[Example], path: Path) -> list[Example]:
+def _captioned(examples: Sequence[AnnotatedImage], path: Path) -> list[AnnotatedImage]:
     if flaws := sum(len(example.flaws) for example in examples):
         print(
             f"Note: {flaws} captions of {path} are empty or no text, and are left out; "
@@ -116,7 +113,7 @@ def _captioned(examples: Sequence[Example], path: Path) -> list[Example]:
     return [example for example in examples if example.captions]
 
 
-def _refuse_missing(examples: Sequence[Example], images: Path, path: Path) -> None:
+def _refuse_missing(examples: Sequence[AnnotatedImage], images: Path, path: Path) -> None:
     absent = [e for e in examples if e.captions and e.member is None and not e.file.is_file()]
     if absent:
         raise DataError(

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from captioner.annotations import AnnotatedImage
 from captioner.encoders import PatchEncoder
 from captioner.errors import DataError
 
 from .augment import Views, flipped
-from .data import Example
 
 
 class FeatureCache:
@@ -30,7 +30,7 @@ class FeatureCache:
     def __init__(
         self,
         folder: Path,
-        examples: Sequence[Example],
+        examples: Sequence[AnnotatedImage],
         views: int,
         *,
         whole: bool = False,
@@ -120,7 +120,7 @@ class FeatureCache:
         return np.load(path, mmap_mode="r")
 
 
-def _hash_of(example: Example) -> bytes:
+def _hash_of(example: AnnotatedImage) -> bytes:
     """The hash of a photograph's bytes: names would not do, every set of shards has the same."""
     try:
         photo = example.photo

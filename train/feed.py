@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captioner.annotations import AnnotatedImage
 from captioner.errors import DataError
 
 from .augment import FIRST_RANDOM_VIEW, Views, flipped
-from .data import Example
 from .features import FeatureCache
 
 Part = tuple[np.ndarray, np.ndarray]
@@ -61,7 +61,7 @@ class LiveFeed:
 
     def __init__(
         self,
-        examples: Sequence[Example],
+        examples: Sequence[AnnotatedImage],
         size: int,
         *,
         augment: bool,

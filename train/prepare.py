@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from captioner.annotations import AnnotatedImage
 from captioner.errors import DataError, ModelError, PhotoError
 from captioner.exits import Exit, run
 from captioner.files import replace
@@ -22,7 +23,7 @@ from captioner.machine import cores
 from captioner.outputs import Guard, begins, identity
 from captioner.photos import load_photo
 
-from .data import Example, load_all, split_of
+from .data import load_all, split_of
 from .options import parser, recipe_of
 from .settings import Tables
 from .shards import is_our_shard, write_shards
@@ -82,7 +83,7 @@ def _prepare(options: argparse.Namespace) -> int:
     return Exit.SOME_PHOTOS if missing or unreadable else Exit.DONE
 
 
-def _examples(options: argparse.Namespace) -> list[Example]:
+def _examples(options: argparse.Namespace) -> list[AnnotatedImage]:
     return load_all(options.images, options.annotations, options.shards, keep=True)
 
 
@@ -110,7 +111,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
 
 def _tell(
-    options: argparse.Namespace, good: Sequence[Example], troubles: dict[str, list[str]]
+    options: argparse.Namespace, good: Sequence[AnnotatedImage], troubles: dict[str, list[str]]
 ) -> None:
     """What can be trained on and what cannot, and why: printed, and whole in the report."""
     captions = sum(len(e.captions) for e in good)
@@ -127,10 +128,10 @@ def _tell(
         replace(options.report, (json.dumps(troubles, indent=1) + "\n").encode())
 
 
-def _readable(examples: Sequence[Example]) -> tuple[list[Example], list[str]]:
+def _readable(examples: Sequence[AnnotatedImage]) -> tuple[list[AnnotatedImage], list[str]]:
     """The examples whose photograph can be decoded, and a sentence for each of the others."""
 
-    def trouble(example: Example) -> str | None:
+    def trouble(example: AnnotatedImage) -> str | None:
         try:
             load_photo(example.photo, min_side=64)
         except (PhotoError, OSError) as error:
@@ -151,7 +152,7 @@ def _readable(examples: Sequence[Example]) -> tuple[list[Example], list[str]]:
     return good, bad
 
 
-def _write_shards(examples: Sequence[Example], folder: Path, per_shard: int) -> None:
+def _write_shards(examples: Sequence[AnnotatedImage], folder: Path, per_shard: int) -> None:
     """The photographs as shards, in place of those of an earlier run."""
     before = set(_shards_in(folder))
     bar = tqdm(_contents(examples), total=len(examples), desc="shards", unit="photo")
@@ -163,7 +164,7 @@ def _write_shards(examples: Sequence[Example], folder: Path, per_shard: int) -> 
 
 
 def _contents(
-    examples: Sequence[Example],
+    examples: Sequence[AnnotatedImage],
 ) -> Iterator[tuple[str, bytes, int | str, tuple[str, ...]]]:
     for e in examples:
         photo = e.photo
@@ -186,7 +187,7 @@ def _is_tokenizer(path: Path) -> bool:
 
 
 def _fill_cache(
-    recipe: Tables, examples: Sequence[Example], cache: Path, text: Sequence[Path]
+    recipe: Tables, examples: Sequence[AnnotatedImage], cache: Path, text: Sequence[Path]
 ) -> None:
     """The features that `python -m train --cache` would compute at its beginning."""
     import tempfile

@@ -6,19 +6,18 @@ from pathlib import Path
 
 import torch
 
+from captioner.annotations import AnnotatedImage
 from captioner.attention import Placement
 from captioner.captioner import finish
 from captioner.generation import Hypothesis
 from captioner.model import CaptionModel
 from captioner.photos import load_photo, to_square
 
-from .data import Example
-
 
 def write_previews(
     folder: Path,
     model: CaptionModel,
-    examples: Sequence[Example],
+    examples: Sequence[AnnotatedImage],
     found: Sequence[Hypothesis],
 ) -> list[Path]:
     """One contact sheet (PNG) for each photo, which are returned, and `captions.txt` with the

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from captioner.annotations import AnnotatedImage
 from captioner.errors import DataError
 
-from .data import Example
 from .recipe import Recipe
 
 
@@ -122,7 +122,7 @@ class Meter:
 
 
 def write_bad_batch(
-    path: Path, stage: str, step: int, examples: Sequence[Example], captions: Sequence[str]
+    path: Path, stage: str, step: int, examples: Sequence[AnnotatedImage], captions: Sequence[str]
 ) -> None:
     """The photographs and captions of a batch that went wrong, as JSON."""
     photos = [{"image_id": e.image_id, "file": str(e.file)} for e in examples]
@@ -130,7 +130,9 @@ def write_bad_batch(
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def model_card(recipe: Recipe, log: Sequence[dict[str, Any]], examples: Sequence[Example]) -> str:
+def model_card(
+    recipe: Recipe, log: Sequence[dict[str, Any]], examples: Sequence[AnnotatedImage]
+) -> str:
     """The MODEL_CARD.md of a run's model: data, stages, validation, and the whole setting."""
     model, search = recipe.model, recipe.search
     captions = sum(len(e.captions) for e in examples)

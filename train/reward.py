@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from captioner.annotations import AnnotatedImage
 from captioner.metrics import CiderD
 from captioner.metrics.bleu import bleu_from, bleu_statistics
 from captioner.tokenizer import CaptionTokenizer, clean_caption
 
 from .augment import swap_sides
-from .data import Example
 from .language_penalty import LanguagePenalty
 
 END = "</s>"
@@ -27,7 +27,7 @@ class Reward:
     def __init__(
         self,
         tokenizer: CaptionTokenizer,
-        examples: Sequence[Example],
+        examples: Sequence[AnnotatedImage],
         *,
         max_tokens: int,
         bleu: float = 0.0,

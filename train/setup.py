@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from captioner.annotations import AnnotatedImage
 from captioner.decoder import KeyValue
 from captioner.errors import DataError
 from captioner.generation import Search
@@ -14,7 +15,6 @@ from captioner.machine import choose_device
 
 from .batches import Batches, Piece
 from .build import all_lines, build_model, captions_of, tokenizer_of
-from .data import Example
 from .features import FeatureCache
 from .feed import CachedFeed, Feed, LiveFeed
 from .learner import Learner, train_dtype
@@ -35,8 +35,8 @@ class Setup:
         self,
         recipe: Tables,
         folder: Path,
-        train: Sequence[Example],
-        validation: Mapping[str, Sequence[Example]],
+        train: Sequence[AnnotatedImage],
+        validation: Mapping[str, Sequence[AnnotatedImage]],
         text: Sequence[Path] = (),
         cache: Path | None = None,
         *,
@@ -125,7 +125,7 @@ class Setup:
             )
         return done
 
-    def _feed(self, cache: Path, examples: Sequence[Example], views: int) -> Feed:
+    def _feed(self, cache: Path, examples: Sequence[AnnotatedImage], views: int) -> Feed:
         """Photographs in so many views, or in fresh ones each epoch."""
         if self.recipe.data.features == "cached":
             features = FeatureCache(cache, examples, views, whole=self.encoder_done)
@@ -137,7 +137,7 @@ class Setup:
         )  # fmt: skip
 
 
-def _refuse_single(validation: Mapping[str, Sequence[Example]]) -> None:
+def _refuse_single(validation: Mapping[str, Sequence[AnnotatedImage]]) -> None:
     for name, examples in validation.items():
         if len(examples) < 2:
             raise DataError(

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from captioner.annotations import AnnotatedImage
 from captioner.generation import Hypothesis
 from captioner.metrics import score
 
-from .data import Example
 from .feed import Feed
 from .learner import Learner
 from .processes import Processes
@@ -19,7 +19,7 @@ BATCH = 64
 class Validator:
     """Captions the photographs of one validation set with the learner's model."""
 
-    def __init__(self, examples: Sequence[Example], feed: Feed, processes: Processes):
+    def __init__(self, examples: Sequence[AnnotatedImage], feed: Feed, processes: Processes):
         self.examples = examples
         self.feed = feed
         self.processes = processes

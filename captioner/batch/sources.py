@@ -105,7 +105,7 @@ def _of_path(path: str, ignored: Ignored, limits: Limits) -> Iterator[Item]:
         unread: list[Item] = []
         for photo in walk_photos(
             Path(path),
-            passed=lambda why, file: ignored.add(
+            ignored=lambda why, file: ignored.add(
                 "archives" if is_tar(file) or is_zip(file) else why
             ),
             unread=lambda folder, problem: unread.append(Item(folder, problem=problem)),

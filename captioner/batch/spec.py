@@ -58,6 +58,10 @@ class JobSpec:
         None, "Caption the photos that this COCO or Karpathy file names, with its ids; PATHS are "
         "then the folders that hold them.", value="FILE",
     )  # fmt: skip
+    split: str | None = setting(
+        None, "The splits of a Karpathy file to caption, such as test or val,test; all by default.",
+        value="NAMES",
+    )  # fmt: skip
     samples: bool = setting(
         False, "Caption the sample photographs that come with scikit-image."
     )  # fmt: skip
@@ -113,7 +117,7 @@ class JobSpec:
     def find(self, ignored: Ignored) -> Iterator[Item]:
         """The photos, from the first each time; what is ignored is counted."""
         if self.annotations:
-            items = annotated_items(self.annotations, self.named, ignored=ignored)
+            items = annotated_items(self.annotations, self.named, split=self.split, ignored=ignored)
         else:
             listed = read_list(self.from_list) if self.from_list else ()
             items = find_items(itertools.chain(self.named, listed), ignored=ignored)
@@ -224,6 +228,8 @@ class JobSpec:
             raise SettingError("`workers` goes with `engine` ray.")
         if self.annotations and self.from_list:
             raise SettingError("`annotations` names the photos itself: leave `from_list` out.")
+        if self.split and not self.annotations:
+            raise SettingError("`split` goes with `annotations`.")
         if self.alt_text and not self.write_metadata:
             raise SettingError("`alt_text` goes with `write_metadata`.")
 

@@ -57,14 +57,14 @@ def find_photos(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 def walk_photos(
     folder: Path,
     *,
-    passed: Callable[[str, str], None] | None = None,
+    ignored: Callable[[str, str], None] | None = None,
     unread: Callable[[str, str], None] | None = None,
 ) -> Iterator[Path]:
     """Photos below a folder; every real folder is entered once, so that link loops end.
 
-    `passed` is told of what is left out, as (why, path): "hidden", "not a photo", "seen before".
-    `unread` is told of folders below that cannot be read, as (path, sentence); a warning is logged
-    without it.
+    `ignored` is called with what is left out, as (why, path): "hidden", "not a photo", "seen
+    before". `unread` is called with folders below that cannot be read, as (path, sentence); a
+    warning is logged without it.
 
     Raises:
         PhotoError: the folder itself cannot be read.
@@ -80,8 +80,8 @@ def walk_photos(
             log.warning("Passed over the folder %s: %s.", error.filename, error.strerror)
 
     def leave(why: str, *where: str) -> None:
-        if passed:
-            passed(why, os.path.join(*where))  # noqa: PTH118 (as `os.walk` gives them)
+        if ignored:
+            ignored(why, os.path.join(*where))  # noqa: PTH118 (as `os.walk` gives them)
 
     for here, folders, files in os.walk(folder, followlinks=True, onerror=skipped):
         try:

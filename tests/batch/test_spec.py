@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from captioner.batch.engine import Outcome
 from captioner.batch.job import run_job
 from captioner.batch.journal import Journal, is_journal, is_run_file
 from captioner.batch.progress import Progress, Tally
+from captioner.batch.sources import Ignored
 from captioner.batch.spec import JobSpec
 from captioner.errors import CaptionerError, SettingError
 from captioner.options import flags
@@ -123,6 +125,7 @@ def test_heatmaps_are_made_for_contact_sheets_only():
         ({"batch_size": 0}, "--batch-size must be at least 1"),
         ({"output": "x.jsonl", "as_json": True}, "--json prints the captions; with -o"),
         ({"annotations": Path("x"), "from_list": "y"}, "--annotations names .* leave --from out"),
+        ({"split": "test"}, "--split goes with --annotations"),
         ({"heatmaps": "{photo}"}, "--heatmaps .* is to be a folder"),
     ],
 )
@@ -318,3 +321,19 @@ def test_names_that_are_not_text_go_through(tmp_path):
     for options in ({"write_metadata": True}, {"skip_captioned": True}):
         tally, said = do(paths=(str(path),), **options)
         assert (tally.captioned, tally.left_out, tally.failed) == (0, 1, 0), said
+
+
+def test_a_split_of_an_annotation_file_is_captioned(tmp_path):
+    path = tmp_path / "karpathy.json"
+    images = [
+        {"cocoid": n, "filename": f"{n}.jpg", "split": split, "sentences": [{"raw": "A cat."}]}
+        for n, split in enumerate(["train", "val", "test", "test"])
+    ]
+    path.write_text(json.dumps({"images": images}))
+    for n in range(4):
+        (tmp_path / f"{n}.jpg").write_bytes(b"x")
+    found = {
+        split: [item.image_id for item in JobSpec(annotations=path, split=split).find(Ignored())]
+        for split in (None, "test", "val,test")
+    }
+    assert found == {None: [0, 1, 2, 3], "test": [2, 3], "val,test": [1, 2, 3]}
