@@ -224,7 +224,7 @@ def _side(images: Any) -> int:
     for pair in getattr(images, "image_grid_pinpoints", None) or ():
         found += [value for value in pair if isinstance(value, int)]
     if patches := getattr(images, "max_patches", None):
-        size = images.patch_size
+        size = getattr(images, "patch_size", None) or {"height": max(found), "width": max(found)}
         found.append(int((patches * size["height"] * size["width"]) ** 0.5))
     # Sizes in pixels altogether are given by some as if they were sides.
     return max(int(value**0.5) if value > 50_000 else value for value in found)

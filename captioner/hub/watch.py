@@ -27,6 +27,7 @@ class Watch(threading.local):
     kept: list[Tensor] | None = None
     rows: slice
     columns: slice | Tensor
+    length: int | None
     modules: Collection[int] | None
 
 
@@ -35,10 +36,18 @@ WATCH = Watch()
 
 @contextlib.contextmanager
 def watching(
-    rows: slice, columns: slice | Tensor, within: nn.Module | None = None
+    rows: slice,
+    columns: slice | Tensor,
+    within: nn.Module | None = None,
+    *,
+    length: int | None = None,
 ) -> Iterator[list[Tensor]]:
-    """Keep the attention of queries `rows` to keys `columns`, of the layers within a module."""
-    WATCH.rows, WATCH.columns = rows, columns
+    """Keep the attention of queries `rows` to keys `columns`, of the layers within a module.
+
+    length: how many keys there are in all, where a layer may have kept only the last of them; to
+    those that are lost it pays no attention.
+    """
+    WATCH.rows, WATCH.columns, WATCH.length = rows, columns, length
     WATCH.modules = None if within is None else {id(module) for module in within.modules()}
     kept: list[Tensor] = []
     WATCH.kept = kept
@@ -96,4 +105,8 @@ def _weights(
         scores = (
             scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
         )
-    return scores.softmax(dim=-1)[..., WATCH.columns]
+    weights = scores.softmax(dim=-1)
+    lost = WATCH.length - keys if WATCH.length is not None else 0
+    if lost:
+        weights = torch.nn.functional.pad(weights, (lost, 0))
+    return weights[..., WATCH.columns]

@@ -9,7 +9,7 @@ import torch
 
 from captioner.captioner import Captioner, load
 
-from . import checkpoints
+from . import chat_checkpoints, checkpoints
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,10 +27,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     known: dict[Any, Path] = {}
 
     def make(kind: str, *of: Any, **more: Any) -> Path:
-        key = (kind, of, tuple(sorted(more.items())))
+        key = (kind, of, repr(sorted(more.items())))
         if key not in known:
             folder = tmp_path_factory.mktemp("hub") / "-".join([kind, *map(str, of)])
-            known[key] = getattr(checkpoints, kind)(folder, *of, **more)
+            build = chat_checkpoints.chat if kind == "chat" else getattr(checkpoints, kind)
+            known[key] = build(folder, *of, **more)
         return known[key]
 
     return make
