@@ -289,7 +289,7 @@ class Captioner:
         array (L, H, h, w) float32 a word, each map summing to 1. `Word.heatmap` is the average of
         those that the model names. Raises CaptionerError for a model without maps."""
         if not self.model.maps:
-            raise CaptionerError(_no_maps(self.name))
+            raise CaptionerError(no_maps(self.name))
         memory = self.model.see([caption.photo], caption.request)
         [weights] = self.model.look(memory, [caption.ids])  # (L, H, T, N)
         maps = self.model.placement(memory, 0).lay(weights.numpy())
@@ -380,7 +380,7 @@ def finish(
     )  # fmt: skip
 
 
-def _no_maps(name: str) -> str:
+def no_maps(name: str) -> str:
     return (
         f"{name} gives no heatmaps: it does not say which of its tokens lie where on the photo, "
         "so its captions come without them."

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -60,6 +60,11 @@ class Engine(Protocol):
     @property
     def settings(self) -> Mapping[str, object]:
         """What the captions depend on, for the journal."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the person should know beforehand: sentences."""
         ...
 
     def run(self, batches: Iterable[list[Item]], stop: Stop) -> Iterator[list[Outcome]]:

@@ -59,6 +59,8 @@ def run_job(
         if first is None:
             return
         engine = ending.enter_context(start(spec.config, first))
+        for note in engine.notes:
+            progress.say(f"Note: {note}")
         if writer.journal:
             for change in writer.journal.begin(engine.settings):
                 progress.say(f"Note: for the photos done before, {change}.")

@@ -46,7 +46,7 @@ class LocalEngine:
         workers = max(self.cores, FETCHERS if fetched else 0)
         self.pool = Pool(min(workers, len(first)) if first else workers)
         try:
-            from captioner.captioner import DRAWN_SIDE, load
+            from captioner.captioner import DRAWN_SIDE, load, no_maps
 
             self.model = load(config.model, device=config.device, dtype=config.dtype)
             self.search = self.model.search(config.request)
@@ -54,9 +54,11 @@ class LocalEngine:
             self.pool.close()
             raise
         self.settings = settings(config, self.model, self.search)
+        self.drawn = config.request.heatmaps and bool(self.model.model.maps)
+        self.notes = [no_maps(self.model.name)] if config.request.heatmaps > self.drawn else []
         self.decoder = Decoder(
             self.model.size,
-            DRAWN_SIDE if config.request.heatmaps else None,
+            DRAWN_SIDE if self.drawn else None,
             seconds=config.seconds,
             skip=config.skip,
             square=self.model.model.square,
@@ -81,7 +83,7 @@ class LocalEngine:
                 self.model, batches, self.config.request, self.decoder, self.pool,
                 concurrency=concurrency, threads=None if self.alone else self.cores // concurrency,
                 ordered=self.config.ordered, stop=stop,
-                draw=_contact_sheet if self.config.request.heatmaps else None,
+                draw=_contact_sheet if self.drawn else None,
             )  # fmt: skip
         except RuntimeError as error:
             if "out of memory" in str(error):

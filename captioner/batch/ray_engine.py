@@ -33,7 +33,7 @@ class RayEngine:
         import ray
 
         with LocalEngine(config, first[:1]) as here:  # a mistake is told here, not by every worker
-            self.settings = here.settings
+            self.settings, self.notes = here.settings, here.notes
         self.config = config
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         if not ray.is_initialized():

@@ -10,7 +10,6 @@ the photo's tokens, where the checkpoint says how they lie on the photo.
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +24,7 @@ from torch import Tensor
 from captioner.attention import Placement, View
 from captioner.errors import ModelError
 from captioner.generation import Hypothesis, Processor, Search
-from captioner.model import CPU_PHOTOS
+from captioner.model import CPU_PHOTOS, too_long
 from captioner.photos import Photo
 from captioner.request import Request
 
@@ -103,7 +102,7 @@ class Chat(HubModel[Asked]):
     def says_where(self) -> bool:
         """Whether the checkpoint says how the photo's tokens lie on it, and they do."""
         grey = Photo(Image.new("RGB", (60, 40), (128, 128, 128)), 60, 40)
-        read = self.read(grey.image, "")
+        read = self.tensors(grey.image, "")
         cell = CELLS.get(self.checkpoint.kind)
         if cell is None and "image_grid_thw" not in read:
             return False
@@ -113,7 +112,7 @@ class Chat(HubModel[Asked]):
     def check(self, request: Request) -> None:
         prompt_of(request, self.style, self.checkpoint.name)
 
-    def read(self, image: Image.Image, prompt: str, **how: Any) -> dict[str, Tensor]:
+    def tensors(self, image: Image.Image, prompt: str, **how: Any) -> dict[str, Tensor]:
         """A photo and the question as the processor makes them tensors, all with one row of a
         batch, or as many as the photo has views."""
         photo: dict[str, Any] = {"type": "image", "image": image}
@@ -131,7 +130,7 @@ class Chat(HubModel[Asked]):
         return {name: x for name, x in made.items() if isinstance(x, Tensor)}
 
     def pictures(self, image: Image.Image) -> Sequence[np.ndarray]:
-        made = self.read(image, "", do_rescale=False, do_normalize=False)["pixel_values"]
+        made = self.tensors(image, "", do_rescale=False, do_normalize=False)["pixel_values"]
         return list(made.float().reshape(-1, *made.shape[-3:]).numpy())
 
     def place(self, photo: Photo) -> Placement:
@@ -140,7 +139,7 @@ class Chat(HubModel[Asked]):
         # The whole photo, in as many patches as suit its shape, some of which are one token.
         size = photo.image.size
         if size not in self._placements:
-            _, rows, columns = self.read(photo.image, "")["image_grid_thw"][0].tolist()
+            _, rows, columns = self.tensors(photo.image, "")["image_grid_thw"][0].tolist()
             merged = self.processor.image_processor.merge_size
             self._placements[size] = Placement((View(rows // merged, columns // merged),))
         return self._placements[size]
@@ -149,7 +148,7 @@ class Chat(HubModel[Asked]):
     def see(self, photos: Sequence[Photo], request: Request) -> Asked:
         prompt = prompt_of(request, self.style, self.checkpoint.name)
         most = CPU_PHOTOS if self.device.type == "cpu" else len(photos)
-        rows = [self.read(photo.image, prompt) for photo in photos]
+        rows = [self.tensors(photo.image, prompt) for photo in photos]
         alike: dict[object, list[int]] = {}
         for i, row in enumerate(rows):
             shapes = tuple((name, x.shape) for name, x in sorted(row.items()))
@@ -181,7 +180,7 @@ class Chat(HubModel[Asked]):
             "use_cache": True,
             "cache": DynamicCache(config=net.config),
         }
-        accepted = _parameters(type(net))
+        accepted = inspect.signature(net.forward).parameters
         if "position_ids" in accepted:
             kwargs["position_ids"] = net._prepare_position_ids_for_generation(
                 ids, {**kwargs, "input_ids": ids}
@@ -196,13 +195,13 @@ class Chat(HubModel[Asked]):
         return Group(out.cache, kwargs, self.closed(out.logits[:, -1]), looks, cells)
 
     def closed(self, logits: Tensor) -> Tensor:
-        """Logits (R, V) in which one end token stands for all that there are."""
+        """Logits (..., V) in which one end token stands for all that there are."""
         if len(self.ends) == 1:
             return logits
         logits = logits.clone()
-        end = logits[:, self.ends].logsumexp(dim=1)
-        logits[:, self.ends] = -torch.inf
-        logits[:, self.end] = end
+        end = logits[..., self.ends].logsumexp(dim=-1)
+        logits[..., self.ends] = -torch.inf
+        logits[..., self.end] = end
         return logits
 
     def step(self, memory: Asked) -> Step:
@@ -234,6 +233,20 @@ class Chat(HubModel[Asked]):
         return [found[i] for i in range(len(memory.places))]
 
     @torch.inference_mode()
+    def logprobs(self, memory: Asked, captions: Sequence[Sequence[int]]) -> list[Tensor]:
+        found = []
+        for i, ids in enumerate(captions):
+            part = memory.part([i])
+            if len(ids) > self.room(part):
+                raise too_long(len(ids), self.room(part))
+            step = Step(self, part)
+            first, tokens = step.logits.unsqueeze(1), torch.tensor([ids], device=self.device)
+            logits = torch.cat([first, step.run(tokens, None)], dim=1)[0].float()
+            written = torch.tensor([*ids, self.end], device=self.device)
+            found.append(logits.log_softmax(dim=-1).gather(1, written.unsqueeze(1)).squeeze(1))
+        return found
+
+    @torch.inference_mode()
     def look(self, memory: Asked, captions: Sequence[Sequence[int]]) -> Iterable[Tensor]:
         for i, ids in enumerate(captions):
             group, row = memory.places[i]
@@ -263,8 +276,8 @@ class Step:
     def __call__(self, tokens: Tensor, parents: Tensor | None) -> Tensor:
         if parents is None:
             tokens = tokens[:, 1:]  # without the begin token
-            return self.run(tokens, None) if tokens.shape[1] else self.logits
-        return self.run(tokens, parents)
+            return self.run(tokens, None)[:, -1] if tokens.shape[1] else self.logits
+        return self.run(tokens, parents)[:, -1]
 
     def follow(self, rows: Tensor) -> None:
         """Let the state of each row be that of one before."""
@@ -276,7 +289,7 @@ class Step:
                     self.kwargs[name] = x.index_select(dim, rows)
 
     def run(self, tokens: Tensor, parents: Tensor | None) -> Tensor:
-        """tokens (R, t) after all that was read -> logits (R, V) of what follows."""
+        """tokens (R, t) after all that was read -> logits (R, t, V)."""
         if parents is not None:
             self.follow(parents)
         net, count = self.model.net, tokens.shape[1]
@@ -284,7 +297,7 @@ class Step:
         made = net.prepare_inputs_for_generation(
             tokens, next_sequence_length=count, is_first_iteration=False, **self.kwargs
         )
-        return self.model.closed(net(**made, return_dict=True).logits[:, -1])
+        return self.model.closed(net(**made, return_dict=True).logits)
 
 
 def _copied(cache: Any) -> Any:
@@ -296,11 +309,6 @@ def _copied(cache: Any) -> Any:
         for layer in cache.layers
     ]
     return made
-
-
-@functools.cache
-def _parameters(kind: type) -> frozenset[str]:
-    return frozenset(inspect.signature(kind.forward).parameters)  # type: ignore[attr-defined]
 
 
 def load(checkpoint: Checkpoint, **how: Any) -> Chat:

@@ -51,13 +51,11 @@ def family(checkpoint: Checkpoint) -> str:
         return FAMILIES[checkpoint.kind]
     if checkpoint.kind in auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         return "chat"
-    code = (
-        " It needs code of its own, which is never run." if "auto_map" in checkpoint.config else ""
-    )
+    code = " with code of its own, which is never run" if "auto_map" in checkpoint.config else ""
     raise ModelError(
-        f"{checkpoint.name} is a {checkpoint.kind or 'nameless'!r}, which cannot be used here.{code} "
-        f"Known are {', '.join(sorted(FAMILIES))}, and the library's chat models that read images; "
-        "without a model's name, the model in the box captions."
+        f"{checkpoint.name} is a {checkpoint.kind or 'nameless'!r}{code}: it cannot be used "
+        f"here. Known are {', '.join(sorted(FAMILIES))}, and the library's chat models that read "
+        "images; without a model's name, the model in the box captions."
     )
 
 

@@ -38,6 +38,7 @@ class Fake:
     def __init__(self, config, first):
         self.config = config
         self.settings = {"captioner": "0"}
+        self.notes = []
 
     def __enter__(self):
         return self

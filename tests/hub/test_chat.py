@@ -1,7 +1,9 @@
 """Chat models: captions as of the library's `generate`, maps of its attention, in their place."""
 
 import functools
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from captioner.hub.styles import styles
 from captioner.photos import Photo
 from captioner.request import Request
 
+from ..commands import run
 from .chat_checkpoints import KINDS
 from .checkpoints import photos
 from .test_parity import GREEDY, same
@@ -48,12 +51,13 @@ def inputs_of(processor: Any, kind: str, images: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("least", [8, pytest.param(50, marks=pytest.mark.long)])
 @pytest.mark.slow
-def test_a_chat_model_writes_what_the_library_writes(made, loaded, kind):
+def test_a_chat_model_writes_what_the_library_writes(made, loaded, kind, least):
     model = loaded("chat", kind)
     net, processor = library(made("chat", kind))
     sizes: dict[Any, list[Any]] = {}
-    for image in photos(52, 12):
+    for image in photos(least, 12):
         sizes.setdefault(image.size, []).append(image)
     for settings in (GREEDY, {"beams": 3, "min_length": 4}):
         count = 0
@@ -61,7 +65,7 @@ def test_a_chat_model_writes_what_the_library_writes(made, loaded, kind):
             inputs = inputs_of(processor, kind, images)
             begin = inputs["input_ids"].shape[1]
             count += same(model, net, inputs, images, begin, **settings)
-        assert count >= 50
+        assert count == least
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -144,7 +148,7 @@ def test_the_photo_s_tokens_are_where_the_placement_says(calm, kind, size):
 
 def tokens(model: Any, image: Image.Image) -> torch.Tensor:
     """The features (N, D) of a photo's tokens, before the language model mixes them."""
-    read = model.read(image, "")
+    read = model.tensors(image, "")
     inner = model.net.model
     pixels = {k: v for k, v in read.items() if k.startswith(("pixel", "image_grid", "image_sizes"))}
     made = inner.get_image_features(**pixels)
@@ -183,10 +187,31 @@ def test_what_is_asked_of_a_chat_model(loaded):
         loaded("chat", "paligemma").caption(images, style="keywords")
 
 
-def test_a_chat_model_that_does_not_say_where_its_tokens_lie_has_no_maps(made, monkeypatch):
-    from captioner.hub import chat
+@pytest.fixture(scope="module")
+def unplaced(made, tmp_path_factory) -> Path:
+    """A checkpoint with a token more than there are places: that of the whole photo."""
+    folder = tmp_path_factory.mktemp("unplaced") / "llava"
+    shutil.copytree(made("chat", "llava"), folder)
+    for name in ("config.json", "processor_config.json"):
+        text = (folder / name).read_text()
+        assert '"vision_feature_select_strategy": "default"' in text
+        (folder / name).write_text(text.replace('strategy": "default"', 'strategy": "full"'))
+    return folder
 
-    monkeypatch.delitem(chat.CELLS, "llava")
-    model = load(made("chat", "llava"), device="cpu", dtype="float32")
+
+def test_a_chat_model_that_does_not_say_where_its_tokens_lie_has_no_maps(unplaced):
+    model = load(unplaced, device="cpu", dtype="float32")
     caption = model.caption(photos(1)[0], ASKED)
     assert caption.maps == "" and caption.words[0].heatmap is None
+
+
+@pytest.mark.slow
+def test_a_job_without_maps_says_so_and_goes_on(unplaced, tmp_path):
+    photos(1)[0].save(tmp_path / "a.png")
+    done = run(
+        "caption", tmp_path / "a.png", "--model", unplaced, "--heatmaps", tmp_path / "sheets",
+        "--device", "cpu", "--max-length", "4",
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout.startswith(f"{tmp_path / 'a.png'}\t")
+    assert "llava gives no heatmaps" in done.stderr
+    assert not (tmp_path / "sheets" / "a.png").exists()

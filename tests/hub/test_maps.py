@@ -409,7 +409,7 @@ def test_maps_are_laid_by_area():
 @pytest.mark.parametrize(
     "kind",
     [("blip", 0), ("encoder_decoder", "vit", "gpt2"), ("florence2",), ("git",),
-     ("qformer", "blip2", "opt")],
+     ("qformer", "blip2", "opt"), ("chat", "llava"), ("chat", "qwen2_5_vl")],
 )  # fmt: skip
 def test_a_caption_that_is_read_is_as_probable_as_when_it_was_written(loaded, kind):
     model = loaded(*kind)
