@@ -14,7 +14,9 @@
     models.py      the models that can be chosen, each loaded once
     cache.py       what was captioned lately, so that its pictures can be asked for
     uploads.py     which files may be opened, and how large they may be
-    middleware.py  what stands before gradio's own routes
+    upload_parser.py   limits of one upload and of all; sweep.py: what is removed, and when
+    middleware.py  the names that the page is served by; other sites' pages kept out
+    accounts.py    the login page, logging out, wrong passwords
     sample_row.py data_uris.py theme.py assets.py static/
                    photos to try; pictures as addresses; colours; markup, styles and scripts
 

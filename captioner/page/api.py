@@ -1,5 +1,6 @@
 """The endpoints for programs: /caption, /heatmaps, /batch, /score. docs/page.md shows their use."""
 
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -20,6 +21,9 @@ from .folder import FolderService
 from .score import score_files
 from .settings import model_and_request
 from .uploads import Upload, upload_folder, upload_of
+
+BROKEN = "Something broke on the server; try again."
+"""For the caller, who is told nothing of what the server is like inside."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -107,5 +111,8 @@ def _sentences(work: Callable[P, T]) -> Callable[P, T]:
             return work(*args, **options)
         except CaptionerError as error:
             raise gr.Error(str(error), print_exception=False) from error
+        except Exception as error:
+            traceback.print_exc()
+            raise gr.Error(BROKEN, print_exception=False) from error
 
     return with_sentences

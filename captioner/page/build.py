@@ -5,21 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+from gradio.exceptions import InvalidPathError
 from starlette.middleware import Middleware
 
 from captioner.machine import cores
 
+from . import upload_parser
+from .accounts import Accounts
 from .api import add_endpoints
 from .assets import STATIC, static
 from .caption import CaptionService, concurrency
 from .folder import FolderService
-from .middleware import NoFetching
+from .middleware import Guard, Hosts
 from .models import Models
 from .tabs import about_tab, caption_tab, folder_tab, header, score_tab
 from .theme import theme
+from .uploads import NOT_UPLOADED
 
 
-def build(models: Models, waiting: int | None = None) -> gr.Blocks:
+class Page(gr.Blocks):
+    """Gradio's page, which keeps to itself where on this machine it looked for a file."""
+
+    folders: FolderService
+
+    async def preprocess_data(self, *args: Any, **options: Any) -> Any:
+        """Gradio's look at the inputs of an endpoint. Raises gr.Error."""
+        try:
+            return await super().preprocess_data(*args, **options)
+        except InvalidPathError:
+            raise gr.Error(NOT_UPLOADED, print_exception=False) from None
+        except OSError:
+            raise gr.Error("That file cannot be read; upload it again.") from None
+
+
+def build(models: Models, waiting: int | None = None) -> Page:
     """The whole page over these models. `launch_options` has what belongs to its launch.
 
     waiting: how many photos may wait for their turn; who comes later is told that the server is
@@ -28,7 +47,9 @@ def build(models: Models, waiting: int | None = None) -> gr.Blocks:
     waiting = 16 * cores() if waiting is None else waiting
     service = CaptionService(models, waiting)
     folders = FolderService(models)
-    page = gr.Blocks(title="captioner", analytics_enabled=False, delete_cache=(600, 3600))
+    upload_parser.install()
+    page = Page(title="captioner", analytics_enabled=False)
+    page.folders = folders
     with page:
         header()
         with gr.Tabs(elem_id="c-tabs"):
@@ -45,10 +66,10 @@ def build(models: Models, waiting: int | None = None) -> gr.Blocks:
     return page
 
 
-def launch_options() -> dict[str, Any]:
-    """What of the page gradio takes at launch."""
+def launch_options(hosts: Hosts) -> dict[str, Any]:
+    """What of the page gradio takes at launch. hosts: the names by which it may be asked for."""
     return {
-        "app_kwargs": {"middleware": [Middleware(NoFetching)]},
+        "app_kwargs": {"middleware": [Middleware(Guard, hosts), Middleware(Accounts)]},
         "theme": theme(),
         "css": static("page.css"),
         "favicon_path": str(STATIC / "icon.svg"),

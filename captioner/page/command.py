@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +12,8 @@ import typer
 
 from captioner.errors import CaptionerError
 from captioner.options import DeviceOption, DtypeOption
+
+from .sweep import UploadFolder
 
 
 def demo(
@@ -51,6 +51,14 @@ def demo(
             "on this machine see the command, and neither the environment nor the file.",
         ),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            help="A name by which the page may be asked for, such as a proxy's; may be given "
+            "several times. This machine's own names are allowed.",
+        ),
+    ] = None,
     queue: Annotated[
         int | None,
         typer.Option(
@@ -73,7 +81,7 @@ def demo(
     """
     serve(
         model or (), host=host, port=port, share=share, root_path=root_path, auth=people(auth),
-        queue=queue, device=device, dtype=dtype, browser=browser,
+        allow_hosts=allow_host or (), queue=queue, device=device, dtype=dtype, browser=browser,
     )  # fmt: skip
 
 
@@ -85,6 +93,7 @@ def serve(
     share: bool = False,
     root_path: str = "",
     auth: list[tuple[str, str]] | None = None,
+    allow_hosts: Sequence[str] = (),
     queue: int | None = None,
     device: str | None = None,
     dtype: str | None = None,
@@ -94,6 +103,7 @@ def serve(
     folder = _prepare()
     try:
         from .build import build, launch_options
+        from .middleware import Hosts, is_loopback
         from .models import Models
         from .uploads import MAX_UPLOAD
 
@@ -101,6 +111,8 @@ def serve(
         loaded = Models(models, device=device, dtype=dtype)
         loaded.warm()
         page = build(loaded, queue)
+        folder.sweep_from_time_to_time(page.folders.uploads_in_use)
+        hosts = Hosts(host, allow_hosts)
         try:
             _, address, public = page.launch(
                 server_name=host,
@@ -113,16 +125,24 @@ def serve(
                 prevent_thread_lock=True,
                 quiet=True,
                 show_error=True,
-                **launch_options(),
+                **launch_options(hosts),
             )
         except OSError as error:
             raise CaptionerError(f"The page cannot be served on {host}:{port}: {error}") from error
         typer.echo(f"The page is at {address}  (stop it with Ctrl+C)", err=True)
         if public:
+            hosts.add(public)
             typer.echo(f"For everyone, for a week: {public}", err=True)
+        if not auth and (public or not is_loopback(host)):
+            who = "with that address" if public else "who can reach this machine"
+            typer.echo(
+                f"Warning: there are no accounts, so everyone {who} can caption photos here, on "
+                "this machine's time; --auth lets in only those with a password.",
+                err=True,
+            )
         page.block_thread()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
 
 
 def people(auth: str | None) -> list[tuple[str, str]] | None:
@@ -147,10 +167,10 @@ def people(auth: str | None) -> list[tuple[str, str]] | None:
     return [(user, password) for user, password in pairs]
 
 
-def _prepare() -> Path:
+def _prepare() -> UploadFolder:
     """The folder for uploads, this server's own and nobody else's; gradio told to stay at home."""
-    folder = Path(tempfile.mkdtemp(prefix="captioner-", dir=os.environ.get("GRADIO_TEMP_DIR")))
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)  # before gradio is imported
+    folder = UploadFolder()
+    os.environ["GRADIO_TEMP_DIR"] = str(folder.path)  # before gradio is imported
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -161,7 +181,7 @@ def _prepare() -> Path:
     try:
         import gradio  # noqa: F401
     except ImportError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
         raise CaptionerError(
             "The web page needs gradio, which is not installed: pip install 'captioner[demo]'."
         ) from error

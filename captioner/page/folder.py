@@ -141,6 +141,11 @@ class FolderService:
             raise CaptionerError("Something broke on the server; try again.")
         return job.records
 
+    def uploads_in_use(self) -> set[str]:
+        """The files that jobs are not done with."""
+        with self._changed:
+            return {item.path for job in self._open for item in job.items if item.path}
+
     def _work(self) -> None:
         while True:
             with self._changed:

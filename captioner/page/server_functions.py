@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from .accounts import user_of
 from .messages import Question
 
 
@@ -36,20 +37,15 @@ def with_user(method: Callable[[Question, str | None], Any]) -> Callable[[Any, g
     """The same of a method that must know who is logged in."""
 
     def call(question: Any, request: gr.Request) -> Any:
-        return method(_object(question), user_of(request))
+        return method(_object(question), asked_by(request))
 
     call.__name__ = method.__name__
     return call
 
 
-def user_of(request: gr.Request) -> str | None:
-    """The name that the person has logged in by; None where nobody needs to."""
-    app = request.app  # gradio gives server functions the bare request, without `username`
-    for kind in ("access-token", "access-token-unsecure"):
-        if token := request.cookies.get(f"{kind}-{app.cookie_id}"):
-            user: str | None = app.tokens.get(token)
-            return user
-    return None
+def asked_by(request: gr.Request) -> str | None:
+    """Who is logged in. Gradio gives server functions the bare request, without `username`."""
+    return user_of(request)  # type: ignore[arg-type]
 
 
 def _object(question: Any) -> Question:

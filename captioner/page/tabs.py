@@ -21,7 +21,7 @@ from .messages import Failure, PhotoAnswer, Question, Superseded
 from .models import Models
 from .sample_row import sample_row, samples
 from .score import as_html, score_files
-from .server_functions import plain, plain_async, user_of, with_user
+from .server_functions import asked_by, plain, plain_async, with_user
 from .settings import Control, controls, useless
 from .uploads import Upload, upload_of
 
@@ -48,7 +48,7 @@ def caption_tab(service: CaptionService, folders: FolderService) -> None:
 
     async def ask(question: Any, request: gr.Request) -> PhotoAnswer | Superseded | Failure:
         asked: Question = question if isinstance(question, dict) else {}
-        user = user_of(request)
+        user = asked_by(request)
         return await service.ask(asked, lambda: find(asked, user))
 
     _html(

@@ -18,11 +18,19 @@ from captioner.photos import Limits
 
 MAX_UPLOAD = 256 << 20
 """Bytes of one uploaded file."""
+MAX_REQUEST = MAX_UPLOAD + (1 << 20)
+"""Bytes of the files that are uploaded at once, with what stands between them."""
+MAX_HELD = 16 << 30
+"""Bytes of the uploads that are held, of everybody together."""
+MIN_FREE = 1 << 30
+"""Bytes of the disk that uploads leave free."""
 PHOTO_LIMITS = Limits(max_bytes=128 << 20, max_pixels=120_000_000, max_side=50_000)
 MAX_PHOTOS = 500
 """Photos captioned at once on the Folder tab."""
 MAX_CONTENTS = 4 << 20
 """Bytes of a zip's table of contents: some 50,000 names. Reading it takes many times its size."""
+
+NOT_UPLOADED = "That file was not uploaded here, or is no longer held; upload it again."
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ def uploaded(path: object) -> Path:
                 return real
     except (OSError, ValueError):
         pass
-    raise PhotoError("That file was not uploaded here, or is no longer held; upload it again.")
+    raise PhotoError(NOT_UPLOADED)
 
 
 def uploads_of(files: object) -> list[Upload]:

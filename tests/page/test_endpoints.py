@@ -111,6 +111,10 @@ def test_no_file_outside_the_upload_folder_can_be_reached(server, photos):
                 answer = call(server, name, *data)
                 assert answer.startswith("event: error"), answer
                 assert "not uploaded" in answer, answer
+    for path in ("file:///etc/passwd", "x", "/work"):  # nor is it told where the server is
+        file = {"path": path, "url": path, "meta": {"_type": "gradio.FileData"}}
+        answer = call(server, "caption", file, None)
+        assert "not uploaded" in answer and str(ROOT) not in answer, answer
     assert get(f"{server}gradio_api/file=/etc") == 403
     assert get(f"{server}gradio_api/file=../../etc/passwd") in (403, 404)
     for way in ("file=", "file/"):  # nor is the web fetched for anybody

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from .conftest import caption_text, free_port, serving, shown
+from .conftest import ARTEFACTS, caption_text, free_port, serving, shown
 
 PREFIX = "/captions"
 
@@ -65,13 +65,22 @@ def test_a_caption_behind_a_proxy_for_who_has_an_account(proxied, browser, photo
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.goto(address)
-    page.get_by_label("username").fill("ann")
-    page.get_by_label("password").fill("open sesame")
-    page.get_by_role("button", name="Login").click()
+    assert page.title() == "Log in · captioner"
+    page.get_by_label("Name").fill("ann")
+    page.get_by_label("Password").fill("sesame")
+    page.get_by_role("button", name="Log in").click()
+    assert page.get_by_role("alert").inner_text() == "That name or password is wrong."
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=ARTEFACTS / "login.png")
+    page.keyboard.type("open sesame")  # in place of the wrong one
+    page.keyboard.press("Enter")
     page.wait_for_selector("#c-viewer .c-drop")
     page.set_input_files("#c-viewer [data-part=file]", str(photos[2]))
     shown(page)
     assert caption_text(page).endswith(".")
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_label("Password").wait_for()
+    assert not context.cookies()
     context.close()
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,14 +10,11 @@ pytest.importorskip("gradio", reason="the page needs gradio: pip install -e '.[d
 from captioner.errors import CaptionerError
 from captioner.page.question_queue import QuestionQueue, SupersededError
 
+from .conftest import run_apart
+
 
 def run(scenario):
-    async def within_a_minute():
-        await asyncio.wait_for(scenario(), 60)
-
-    # In a thread of its own: the browser of other tests has an event loop in this one.
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(lambda: asyncio.run(within_a_minute())).result()
+    run_apart(scenario())
 
 
 class Work:

@@ -27,3 +27,12 @@ element.querySelector("[data-do=home]").addEventListener("click", (event) => {
   document.dispatchEvent(new Event("captioner:home"));
   window.scrollTo({ top: 0, behavior: "smooth" });
 });
+
+// Logging out, for who has logged in.
+const out = element.querySelector("[data-part=out]");
+out.hidden = !window.gradio_config?.username;
+out.title = `You are logged in as ${window.gradio_config?.username}`;
+out.addEventListener("click", async () => {
+  await fetch(`${window.gradio_config.root}/logout`, { method: "POST" });
+  location.reload();
+});

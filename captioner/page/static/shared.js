@@ -40,6 +40,7 @@ async function send(file, signal) {
     answer = await fetch(`${root}${prefix}/upload`, { method: "POST", body: form, credentials: "same-origin", signal });
   } catch { throw new Error(`${file.name} could not be uploaded: the server cannot be reached.`); }
   if (answer.status === 413) throw new Error(`${file.name} could not be uploaded: it is too large.`);
+  if (answer.status === 507) throw new Error(`${file.name} could not be uploaded: the server holds too many files just now. Try again later.`);
   if (!answer.ok) throw new Error(`${file.name} could not be uploaded: the server refused it.`);
   return (await answer.json())[0];
 }
