@@ -16,7 +16,7 @@ import contextlib
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack, overload
 
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from . import render
 from .attention import WHOLE, Box, Placement, word_maps
+from .banned_words import BannedWords
 from .ensemble import load_model
 from .errors import CaptionerError
 from .generation import Hypothesis, Search
@@ -36,7 +37,6 @@ from .machine import choose_device, choose_dtype
 from .model import OwnModel
 from .photos import Limits, Photo, PhotoSource, load_photo
 from .request import Keywords, Request, unknown_setting
-from .tokenizer import Vocabulary
 
 BUILTIN = Path(__file__).parent / "builtin"
 # Overlays are drawn on the photo at this many pixels of its shorter side, where it has them.
@@ -49,8 +49,8 @@ Photos = list[PhotoSource] | tuple[PhotoSource, ...]
 class Word:
     """One word of a caption.
 
-    probability: the model's, of all its tokens given what stands before; 1.0 for words that were
-        given as a prefix.
+    probability: the model's, of all its tokens given what stands before.
+    given: whether it was given as a part of the prefix and not chosen by the model.
     heatmap: (h, w) float32 over the patch grid, not negative, sums to 1: where the model looked to
         write the word. None when the caption was made without heatmaps.
     """
@@ -58,13 +58,20 @@ class Word:
     text: str
     probability: float
     heatmap: np.ndarray | None = field(repr=False, compare=False, default=None)
+    given: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Text and probability, for JSON; "given" where it was."""
+        about = {"text": self.text, "probability": round(self.probability, 4)}
+        return {**about, "given": True} if self.given else about
 
 
 @dataclass(frozen=True)
 class Caption:
     """A caption of one photo.
 
-    confidence: the geometric mean of the probabilities of its tokens, the end included: 0 to 1.
+    confidence: the geometric mean of the probabilities of its tokens, the end included and a given
+        prefix not: 0 to 1.
     alternatives: further captions of the photo, best first; they have no alternatives of their own.
     score: what the search ranked it by (log-probability, length-normalised if the search does so).
     ids: its token ids, by which `Captioner.word_attention` looks again; request: what was asked.
@@ -102,7 +109,7 @@ class Caption:
         return {
             "caption": self.text,
             "confidence": round(self.confidence, 4),
-            "words": [{"text": w.text, "probability": round(w.probability, 4)} for w in self.words],
+            "words": [w.to_dict() for w in self.words],
             "alternatives": [
                 {"caption": a.text, "confidence": round(a.confidence, 4)} for a in self.alternatives
             ],
@@ -305,7 +312,7 @@ class Captioner:
             found = self.model.write(
                 memory,
                 self.search(request),
-                prefix=tokenizer.encode_prefix(request.prefix),
+                prefix=self._given(request),
                 processors=[BannedWords(request.without, tokenizer)] if request.without else [],
             )
         return self._finish(memory, photos, found, request)
@@ -338,21 +345,40 @@ class Captioner:
     ) -> list[Caption]:
         """Captions of what was found for each photo, best first, with their heatmaps."""
         captions: list[list[Caption]] = [[] for _ in photos]
+        given = 0 if request.explain else len(self._given(request))
         for rank in range(max(len(row) for row in found)):
             # One pass for the best captions of all photos, one for the second best, ...
             with_rank = [i for i, row in enumerate(found) if rank < len(row)]
             part = memory if len(with_rank) == len(found) else self.model.part(memory, with_rank)
+            hypotheses = self._with_own(part, [found[i][rank] for i in with_rank], given)
             looks: Iterable[Tensor | None] = [None] * len(with_rank)
             if request.heatmaps and self.model.maps:
-                looks = self.model.look(part, [found[i][rank].ids for i in with_rank])
+                looks = self.model.look(part, [one.ids for one in hypotheses])
             for place, (i, weights) in enumerate(zip(with_rank, looks, strict=True)):
                 placement = None if weights is None else self.model.placement(part, place)
                 maps = None if weights is None else weights.numpy()
-                one = finish(self.model, photos[i], found[i][rank], maps, placement, request)
+                one = finish(
+                    self.model, photos[i], hypotheses[place], maps, placement, request, given
+                )
                 captions[i].append(one)
         for first, *others in captions:
             first.alternatives.extend(others)
         return [row[0] for row in captions]
+
+    def _given(self, request: Request) -> list[int]:
+        """The token ids that every caption begins with."""
+        return self.model.tokenizer.encode_prefix(request.prefix)
+
+    def _with_own(self, memory: Any, found: list[Hypothesis], given: int) -> list[Hypothesis]:
+        """The hypotheses, one a photo, with the model's own log-probabilities of the `given` tokens
+        that they begin with."""
+        if not given:
+            return found
+        rows = self.model.logprobs(memory, [one.ids for one in found])
+        return [
+            replace(one, logprobs=(*row[:given].tolist(), *one.logprobs[given:]))
+            for one, row in zip(found, rows, strict=True)
+        ]
 
 
 def finish(
@@ -362,18 +388,21 @@ def finish(
     weights: np.ndarray | None = None,
     placement: Placement | None = None,
     request: Request = ANY,
+    given: int = 0,
 ) -> Caption:
     """A hypothesis as a Caption; weights (L, H, T, N) of the second look and the placement of its N
-    positions, without which there are no heatmaps."""
+    positions, without which there are no heatmaps. given: how many of its tokens the model did not
+    choose."""
     spans = model.tokenizer.words(found.ids)
     maps: Sequence[np.ndarray | None] = [None] * len(spans)
     if weights is not None and placement is not None:
         maps = word_maps(weights, spans, placement, model.combine)
     words = [
-        Word(s.text, math.exp(sum(found.logprobs[s.start : s.stop])), m)
+        Word(s.text, math.exp(sum(found.logprobs[s.start : s.stop])), m, given=s.stop <= given)
         for s, m in zip(spans, maps, strict=True)
     ]
-    confidence = math.exp(sum(found.logprobs) / len(found.logprobs))
+    chosen = found.logprobs[given:]
+    confidence = math.exp(sum(chosen) / len(chosen)) if chosen else 1.0
     return Caption(
         model.tokenizer.sentence(found.ids), confidence, words, score=found.score, ids=found.ids,
         maps=model.maps, seen=placement.seen if placement else WHOLE, request=request, photo=photo,
@@ -385,34 +414,6 @@ def no_maps(name: str) -> str:
         f"{name} gives no heatmaps: it does not say which of its tokens lie where on the photo, "
         "so its captions come without them."
     )
-
-
-class BannedWords:
-    """A search rule: these whole words are never completed, however they might be spelled out in
-    tokens. A longer word that merely begins with one of them is barred too, where its tokens pass
-    through it."""
-
-    def __init__(self, words: Sequence[str], tokenizer: Vocabulary):
-        self.tokenizer = tokenizer
-        self.words = [b" " + w.lower().encode() for w in words]
-        self.ids: dict[bytes, list[int]] = {}
-        for i, text in enumerate(tokenizer.token_bytes):
-            if text:
-                self.ids.setdefault(text.lower(), []).append(i)
-        self.longest = max(len(w) for w in self.words)
-
-    def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
-        for row, tokens in enumerate(ids.tolist()):
-            text = b"".join(self.tokenizer.token_bytes[t] for t in tokens[-self.longest :]).lower()
-            if len(tokens) <= self.longest and not text.startswith(b" "):
-                text = b" " + text  # the first word of a caption needs no space before it
-            for word in self.words:
-                # Every way in which the text so far may already hold a beginning of the word.
-                for held in range(min(len(word) - 1, len(text)) + 1):
-                    if text.endswith(word[:held]):
-                        for token in self.ids.get(word[held:], ()):
-                            logits[row, token] = -torch.inf
-        return logits
 
 
 def load(

@@ -108,7 +108,24 @@ def test_banned_words_do_not_appear(small, photos):
 def test_a_prefix_begins_the_caption(small, photos):
     caption = small.caption(photos[0], prefix="A dog")
     assert caption.text.startswith("A dog")
-    assert caption.words[0].probability == 1.0
+    assert caption.words[0].given and not caption.words[-1].given
+
+
+@torch.inference_mode()
+def test_a_prefix_is_not_in_the_confidence(small, photos):
+    request = Request(prefix="A dog", alternatives=1, beams=2)
+    given = len(small.model.tokenizer.encode_prefix("A dog"))
+    for caption in small.caption(photos, request):
+        memory = small.model.see([caption.photo], request)
+        for one in (caption, *caption.alternatives):
+            [row] = small.model.logprobs(memory, [one.ids])
+            assert one.confidence == pytest.approx(float(row[given:].mean().exp()), rel=1e-4)
+            for word, span in zip(one.words, small.model.tokenizer.words(one.ids), strict=True):
+                probability = float(row[span.start : span.stop].sum().exp())
+                assert word.probability == pytest.approx(probability, rel=1e-4), "its own"
+                assert word.given == (span.stop <= given)
+        words = caption.to_dict()["words"]
+        assert words[0]["given"] and "given" not in words[-1]
 
 
 @torch.inference_mode()

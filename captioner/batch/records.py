@@ -1,6 +1,6 @@
 """What is written of a photo: one record, a JSON object. docs/formats.md describes the fields."""
 
-from typing import TYPE_CHECKING, TypedDict, final
+from typing import TYPE_CHECKING, NotRequired, TypedDict, final
 
 if TYPE_CHECKING:
     from captioner.captioner import Caption, Captioner
@@ -9,8 +9,11 @@ if TYPE_CHECKING:
 
 
 class Word(TypedDict):
+    """given: True for a word of the prefix, which the model did not choose."""
+
     text: str
     probability: float
+    given: NotRequired[bool]
 
 
 class Alternative(TypedDict):

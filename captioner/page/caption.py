@@ -245,6 +245,7 @@ def _describe(caption: Caption) -> CaptionAnswer:
             {
                 "text": w.text,
                 "probability": w.probability,
+                "given": w.given,
                 "thumb": "" if w.heatmap is None else _thumb(small, w.heatmap),
             }
             for w in caption.words

@@ -36,10 +36,12 @@ class Download(TypedDict):
 
 
 class WordAnswer(TypedDict):
-    """thumb: a small picture of the photo under the word's heat; "" without heatmaps."""
+    """thumb: a small picture of the photo under the word's heat; "" without heatmaps. given:
+    whether the person gave the word and the model did not choose it."""
 
     text: str
     probability: float
+    given: bool
     thumb: str
 
 
