@@ -75,6 +75,8 @@ class Caption:
     alternatives: further captions of the photo, best first; they have no alternatives of their own.
     score: what the search ranked it by (log-probability, length-normalised if the search does so).
     ids: its token ids, by which `Captioner.word_attention` looks again; request: what was asked.
+    blank: the picture has no content (nearly one colour): the sentence says so, is not the model's,
+        and has a confidence of 1.
     maps: what the words' heatmaps are, such as "cross-attention"; "" when there are none.
     seen: the part of the photo that the model has seen: left, top, right, bottom, as shares of its
         width and height. Heatmaps cover the whole photo and are 0 where the model saw nothing.
@@ -85,6 +87,7 @@ class Caption:
     words: list[Word]
     alternatives: list[Caption] = field(repr=False, default_factory=list)
     score: float = 0.0
+    blank: bool = False
     ids: tuple[int, ...] = field(repr=False, compare=False, default=())
     maps: str = field(repr=False, compare=False, default="")
     seen: Box = field(repr=False, compare=False, default=WHOLE)
@@ -105,7 +108,8 @@ class Caption:
         return render.contact_sheet(self.photo.image, words, **{"title": self.text, **options})
 
     def to_dict(self) -> dict[str, Any]:
-        """Text, confidence, words and alternatives, for JSON; probabilities to 4 digits."""
+        """Text, confidence, words, alternatives and whether the picture is blank, for JSON;
+        probabilities to 4 digits."""
         return {
             "caption": self.text,
             "confidence": round(self.confidence, 4),
@@ -113,6 +117,7 @@ class Caption:
             "alternatives": [
                 {"caption": a.text, "confidence": round(a.confidence, 4)} for a in self.alternatives
             ],
+            "blank": self.blank,
         }
 
 
@@ -207,6 +212,7 @@ class Captioner:
             without=without, sample=sample, temperature=temperature, top_k=top_k, top_p=top_p,
             seed=seed, prompt=prompt, style=style, explain=explain, heatmaps=heatmaps,
         )  # fmt: skip
+        request = request.seeded()
         many = isinstance(photo, (list, tuple))
         sources: Photos = photo if isinstance(photo, (list, tuple)) else [photo]
         self.search(request)  # a setting that makes no sense is told before any photo is read
@@ -300,6 +306,8 @@ class Captioner:
         memory = self.model.see([caption.photo], caption.request)
         [weights] = self.model.look(memory, [caption.ids])  # (L, H, T, N)
         maps = self.model.placement(memory, 0).lay(weights.numpy())
+        if caption.blank:
+            return [np.full_like(maps[:, :, 0], 1 / maps[0, 0, 0].size) for _ in caption.words]
         spans = self.model.tokenizer.words(caption.ids)
         return [maps[:, :, s.start : s.stop].mean(axis=2) for s in spans]
 
@@ -307,15 +315,17 @@ class Captioner:
         """Captions of the photos that the model has in its memory."""
         if request.explain:
             found = self._read(memory, [self._ids(request.explain)] * len(photos), request)
-        else:
-            tokenizer = self.model.tokenizer
-            found = self.model.write(
-                memory,
-                self.search(request),
-                prefix=self._given(request),
-                processors=[BannedWords(request.without, tokenizer)] if request.without else [],
-            )
-        return self._finish(memory, photos, found, request)
+            return self._finish(memory, photos, found, request)
+        request = request.seeded()
+        search, tokenizer = self.search(request), self.model.tokenizer
+        found = self.model.write(
+            memory,
+            search,
+            prefix=self._given(request),
+            processors=[BannedWords(request.without, tokenizer)] if request.without else [],
+        )
+        captions = self._finish(memory, photos, found, request, search.max_length)
+        return [blank(caption) if caption.photo.blank else caption for caption in captions]
 
     def _ids(self, text: str) -> list[int]:
         """The token ids of a text to explain. Raises CaptionerError where it has no words."""
@@ -342,6 +352,7 @@ class Captioner:
         photos: Sequence[Photo],
         found: Sequence[Sequence[Hypothesis]],
         request: Request,
+        longest: int | None = None,
     ) -> list[Caption]:
         """Captions of what was found for each photo, best first, with their heatmaps."""
         captions: list[list[Caption]] = [[] for _ in photos]
@@ -358,8 +369,9 @@ class Captioner:
                 placement = None if weights is None else self.model.placement(part, place)
                 maps = None if weights is None else weights.numpy()
                 one = finish(
-                    self.model, photos[i], hypotheses[place], maps, placement, request, given
-                )
+                    self.model, photos[i], hypotheses[place], maps, placement, request, given,
+                    longest,
+                )  # fmt: skip
                 captions[i].append(one)
         for first, *others in captions:
             first.alternatives.extend(others)
@@ -389,10 +401,12 @@ def finish(
     placement: Placement | None = None,
     request: Request = ANY,
     given: int = 0,
+    longest: int | None = None,
 ) -> Caption:
     """A hypothesis as a Caption; weights (L, H, T, N) of the second look and the placement of its N
     positions, without which there are no heatmaps. given: how many of its tokens the model did not
-    choose."""
+    choose. longest: the tokens at which the search ended it: a sentence that the model would not
+    end there has no full stop."""
     spans = model.tokenizer.words(found.ids)
     maps: Sequence[np.ndarray | None] = [None] * len(spans)
     if weights is not None and placement is not None:
@@ -403,10 +417,25 @@ def finish(
     ]
     chosen = found.logprobs[given:]
     confidence = math.exp(sum(chosen) / len(chosen)) if chosen else 1.0
+    own_end = len(found.logprobs) > len(found.ids) and found.logprobs[-1] > math.log(0.5)
+    whole = own_end or longest is None or len(found.ids) < longest
+    text = model.tokenizer.sentence(found.ids, whole=whole)
     return Caption(
-        model.tokenizer.sentence(found.ids), confidence, words, score=found.score, ids=found.ids,
+        text, confidence, words, score=found.score, ids=found.ids,
         maps=model.maps, seen=placement.seen if placement else WHOLE, request=request, photo=photo,
     )  # fmt: skip
+
+
+def blank(found: Caption) -> Caption:
+    """What is said of a picture without content, in place of what the model invented. Its heatmaps
+    are flat: nothing in it was looked at more than the rest."""
+    text = f"A plain {found.photo.blank} picture with nothing in it"
+    some = next((w.heatmap for w in found.words if w.heatmap is not None), None)
+    flat = None if some is None else np.full_like(some, 1 / some.size)
+    words = [Word(word, 1.0, flat) for word in text.split()]
+    return replace(
+        found, text=f"{text}.", confidence=1.0, words=words, alternatives=[], score=0.0, blank=True
+    )
 
 
 def no_maps(name: str) -> str:

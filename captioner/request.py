@@ -6,6 +6,7 @@ these fields. A setting that is None is the model's own (`search` in its config.
 
 import dataclasses
 import difflib
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypedDict
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # the command line declares its options by this file and must
 
 STYLES = ("sentence", "detailed", "alt", "keywords")
 """The kinds of caption that models which follow instructions can be asked for."""
+OF_DRAWS = ("temperature", "top_k", "top_p", "seed")
+"""The settings that have a meaning only where words are drawn."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Request:
         most=200, label="The caption begins with", value="TEXT",
     )  # fmt: skip
     without: tuple[str, ...] = setting(
-        (), "A word that must not appear in a caption; may be given several times.",
+        (), "A word that must not appear in a caption, nor its plural or its capitals; several are "
+        "parted by commas.",
         most=50, label="Words to do without", value="WORD",
     )  # fmt: skip
     sample: bool = setting(
@@ -74,7 +78,8 @@ class Request:
         least=0.01, most=1, value="P",
     )  # fmt: skip
     seed: int | None = setting(
-        None, "The number that draws follow from: with the same seed, the same captions.",
+        None, "The number that draws follow from: the same seed gives the same captions; without "
+        "it, one is drawn and recorded.",
         least=0, most=2**53, label="Seed", value="N",
     )  # fmt: skip
     prompt: str = setting(
@@ -95,7 +100,7 @@ class Request:
 
     def __post_init__(self) -> None:
         words = (self.without,) if isinstance(self.without, str) else self.without
-        clean = tuple(w for w in (word.strip() for word in words) if w)
+        clean = tuple(w for w in (w.strip() for word in words for w in word.split(",")) if w)
         object.__setattr__(self, "without", clean)
         if self.style not in ("", *STYLES):
             raise SettingError(f"There is no `style` {self.style!r}; choose {', '.join(STYLES)}.")
@@ -103,6 +108,12 @@ class Request:
     def with_(self, **changes: Any) -> Self:
         """A copy with some settings changed; None leaves a setting as it is."""
         return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
+
+    def seeded(self) -> Self:
+        """This, with a seed drawn where words are to be drawn and none is given."""
+        if not self.sample or self.seed is not None:
+            return self
+        return self.with_(seed=secrets.randbelow(2**31))
 
     def search(self, base: "Search") -> "Search":
         """The search that this asks for, of a model whose own is `base`.
@@ -117,6 +128,12 @@ class Request:
                 f"`alternatives` is {self.alternatives}: they need a beam of at least "
                 f"{self.alternatives + 1}; `beams` is {beams}."
             )
+        for name in OF_DRAWS:
+            if getattr(self, name) is not None and not (self.sample or base.sample):
+                raise SettingError(
+                    f"`{name}` has a meaning only where words are drawn at random: give `sample`, "
+                    f"too, or leave `{name}` out."
+                )
         names = {f.name for f in dataclasses.fields(base)} - {"sample"}
         changes = {n: v for n, v in vars(self).items() if n in names and v is not None}
         return base.with_(

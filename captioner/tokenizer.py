@@ -86,9 +86,10 @@ class Vocabulary:
             first = False
         return words
 
-    def sentence(self, ids: Sequence[int]) -> str:
-        """The caption as a sentence: a capital at the start, a period at the end."""
-        return sentence(self.decode(ids))
+    def sentence(self, ids: Sequence[int], *, whole: bool = True) -> str:
+        """The caption as a sentence: a capital at the start, and a period at the end of a whole
+        one."""
+        return sentence(self.decode(ids), whole=whole)
 
 
 class CaptionTokenizer(Vocabulary):
@@ -173,13 +174,13 @@ def clean_caption(caption: str) -> str:
     return _collapse(text).strip(" .,;:-'!")
 
 
-def sentence(text: str) -> str:
-    """`a dog runs` -> `A dog runs.`; the empty string stays empty."""
+def sentence(text: str, *, whole: bool = True) -> str:
+    """`a dog runs` -> `A dog runs.`; the empty string stays empty, and what was cut short, open."""
     text = text.strip()
     if not text:
         return ""
     text = _capital(re.sub(r"\bi\b(?!\.)", "I", text))
-    return text if text[-1] in ".!?" else text + "."
+    return text if text[-1] in ".!?" or not whole else text + "."
 
 
 def _capital(text: str) -> str:

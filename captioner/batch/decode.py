@@ -7,7 +7,7 @@ prepares photos by itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,7 +93,7 @@ class Decoder:
             return Decoded(None, photo)
         pixels = to_square(photo, self.size)
         if self.drawn is None:
-            photo = Photo(Image.new("RGB", (1, 1)), photo.width, photo.height, photo.name)
+            photo = replace(photo, image=Image.new("RGB", (1, 1)))
         return Decoded(pixels, photo)
 
     def limit(self, item: Item) -> float:

@@ -35,6 +35,7 @@ class Record(TypedDict):
     version: str
     width: int
     height: int
+    blank: bool
 
 
 @final
@@ -63,6 +64,7 @@ def record(item: "Item", caption: "Caption", model: "Captioner") -> Record:
         "version": str(about.get("version") or ""),
         "width": caption.photo.width,
         "height": caption.photo.height,
+        "blank": caption.blank,
     }
 
 

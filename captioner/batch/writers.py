@@ -112,6 +112,7 @@ def _write_parquet(records: Records, path: Path) -> None:
         "version": text,
         "width": pyarrow.int32(),
         "height": pyarrow.int32(),
+        "blank": pyarrow.bool_(),
     }
     schema = pyarrow.schema([(field, fields[field]) for field in FIELDS])
     with replacing(path, "wb") as stream, parquet.ParquetWriter(stream, schema) as table:

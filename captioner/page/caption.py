@@ -125,6 +125,7 @@ class CaptionService:
             "layers": captioner.model.layers,
             "heatmaps": bool(captioner.model.maps),
             "sampled": request.sample,
+            "blank": best.blank,
             "captions": [_describe(c) for c in photo.captions],
         }
 

@@ -56,7 +56,7 @@ class CaptionAnswer(TypedDict):
 
 class PhotoAnswer(TypedDict):
     """A photo that was captioned. id: for questions about its pictures. captions: best first.
-    width, height: of the photo as it came, in pixels."""
+    width, height: of the photo as it came, in pixels. blank: it is a picture without content."""
 
     id: str
     name: str
@@ -67,6 +67,7 @@ class PhotoAnswer(TypedDict):
     layers: list[str]
     heatmaps: bool
     sampled: bool
+    blank: bool
     captions: list[CaptionAnswer]
 
 

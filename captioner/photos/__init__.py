@@ -1,6 +1,6 @@
 """Anything that holds a photograph -> an upright RGB photo, or one sentence that says why not.
 
-    photo = load_photo("holiday.jpg", min_side=260)   # Photo(image, width, height, name)
+    photo = load_photo("holiday.jpg", min_side=260)   # Photo(image, width, height, ...)
     pixels = to_square(photo, 260)                    # (260, 260, 3) uint8
 
 `load_photo` takes a path, bytes, a binary file, a PIL image, a numpy array or a torch tensor. Only

@@ -16,6 +16,7 @@ from PIL import Image
 from captioner.errors import PhotoError
 
 from .arrays import from_array, from_tensor
+from .blank import blank_colour
 from .colour import finish
 from .decode import decode
 from .limits import DEFAULT_LIMITS, Limits, check_bytes, check_size
@@ -37,6 +38,8 @@ class Photo:
     """Pixels down the full upright photo, before any reduction."""
     name: str = "photo"
     """The file's name without its folder; "photo" where there is no file."""
+    blank: str = ""
+    """The name of its colour, where it is a picture without content; see `blank.py`."""
 
 
 PhotoSource: TypeAlias = (
@@ -69,13 +72,14 @@ def load_photo(
     label, name = label_of(source)
     try:
         image, (width, height) = _open(source, label, min_side, limits)
+        blank = blank_colour(image)
     except PhotoError:
         raise
     except MemoryError:
         raise PhotoError(f"{label} needs more memory than this machine has free.") from None
     except Exception as error:  # whatever a decoder raises on bytes made to break it
         raise PhotoError(damaged(label, error)) from error
-    return Photo(image, width, height, name)
+    return Photo(image, width, height, name, blank)
 
 
 def to_square(photo: Photo, size: int) -> np.ndarray:
