@@ -103,9 +103,11 @@ class Caption:
         return render.overlay(self.photo.image, _heatmap(word), **{"label": word.text, **options})
 
     def contact_sheet(self, **options: Any) -> Image.Image:
-        """The photo, the caption, and an overlay for every word, as one picture."""
+        """The photo, the caption, its alternatives, and an overlay for every word, as one
+        picture; options as `render.contact_sheet`."""
         words = [(w.text, w.probability, _heatmap(w)) for w in self.words]
-        return render.contact_sheet(self.photo.image, words, **{"title": self.text, **options})
+        shown = {"title": self.text, "others": [a.text for a in self.alternatives], **options}
+        return render.contact_sheet(self.photo.image, words, **shown)
 
     def to_dict(self) -> dict[str, Any]:
         """Text, confidence, words, alternatives and whether the picture is blank, for JSON;

@@ -93,6 +93,7 @@ def contact_sheet(
     words: Sequence[tuple[str, float, np.ndarray]],
     *,
     title: str | None = None,
+    others: Sequence[str] = (),
     columns: int | None = None,
     width: int = 1200,
 ) -> Image.Image:
@@ -102,6 +103,7 @@ def contact_sheet(
         photo: the upright photo.
         words: (text, probability in 0..1, heatmap (h, w)) of each word; see `overlay`.
         title: the caption, wrapped beside the photo (below it where the photo is very wide).
+        others: further captions, set smaller below the title.
         columns: overlays per row; None: as many as suit the photo's shape.
         width: the sheet's width in pixels, at least 240. Its height follows.
 
@@ -117,7 +119,7 @@ def contact_sheet(
         raise ValueError(f"A contact sheet has at least 1 column, not {columns}.")
     margin = max(12, round(width * 0.03))
     gap = max(8, round(width * 0.0135))
-    header = _header(photo, title, width - 2 * margin, gap)
+    header = _header(photo, title, others, width - 2 * margin, gap)
     cards = _cards(photo, words, columns, width - 2 * margin, gap)
     height = margin + header.height + sum(gap + row[0].height for row in cards) + margin
     if cards:
@@ -208,8 +210,11 @@ def _print_label(picture: Image.Image, text: str) -> None:
 ASPECTS = (0.4, 6.0)  # width : height; photos beyond are shown with empty space around them
 
 
-def _header(photo: Image.Image, title: str | None, width: int, gap: int) -> Image.Image:
-    """The photo, with the title and the legend beside it, or below where it is very wide."""
+def _header(
+    photo: Image.Image, title: str | None, others: Sequence[str], width: int, gap: int
+) -> Image.Image:
+    """The photo, with the title, the further captions and the legend beside it, or below where it
+    is very wide."""
     aspect = photo.width / photo.height
     beside = width >= 640 and aspect < 2.2
     most = round(width * 0.46) if beside else width
@@ -230,22 +235,26 @@ def _header(photo: Image.Image, title: str | None, width: int, gap: int) -> Imag
                 break
             size -= 1
     legend = _legend(min(room, max(220, round(width * 0.28))), max(11, round(width * 0.0125)))
-    leading = round(size * 1.3)
-    text_height = len(lines) * leading
+    set_lines = [(line, _font(size, text), INK, round(size * 1.3)) for line in lines]
+    small = max(11, round(size * 0.6))
+    for other in map(_clean, others):
+        font = _font(small, other)
+        set_lines += [(line, font, MUTED, round(small * 1.4)) for line in _wrap(other, font, room)]
+    text_height = sum(leading for *_, leading in set_lines)
     if beside:
         height = max(shown.height, text_height + 2 * gap + legend.height)
         text_top, legend_top = 0, height - legend.height
     else:
         text_top = shown.height + gap
-        legend_top = text_top + text_height + (gap if lines else 0)
+        legend_top = text_top + text_height + (gap if set_lines else 0)
         height = legend_top + legend.height
     header = Image.new("RGB", (width, height), WHITE)
     header.paste(shown, (0, 0))
     header.paste(legend, (left, legend_top))
     draw = ImageDraw.Draw(header)
-    for number, line in enumerate(lines):
-        middle = text_top + number * leading + leading / 2
-        draw.text((left, middle), line, INK, _font(size, text), anchor="lm")
+    for line, font, colour, leading in set_lines:
+        draw.text((left, text_top + leading / 2), line, colour, font, anchor="lm")
+        text_top += leading
     return header
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from captioner.batch.items import Item
 from captioner.batch.job import run_job
-from captioner.batch.journal import Journal, read_records
+from captioner.batch.journal import ASKED, Journal, read_records
 from captioner.batch.local_engine import LocalEngine
 from captioner.batch.progress import Progress, Tally
 from captioner.batch.sources import Ignored
@@ -144,11 +144,16 @@ def _refuse_other_settings(spec: JobSpec, settings: dict[str, Any]) -> None:
         before = json.loads(Journal.run_file(records).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         before = None
-    if before != json.loads(json.dumps(settings)):
+    if _without_asked(before) != _without_asked(json.loads(json.dumps(settings))):
         raise DataError(
             f"{records.parent} holds captions of another model or setting; give another --out, or "
             "delete it."
         )
+
+
+def _without_asked(settings: Any) -> Any:
+    """What the captions depend on, however it was asked for: by another path of the same model."""
+    return {k: v for k, v in settings.items() if k != ASKED} if settings else settings
 
 
 def _records(spec: JobSpec) -> Path:

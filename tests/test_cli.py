@@ -27,7 +27,9 @@ def photos(tmp_path):
     path = tmp_path / "photos"
     (path / "sub").mkdir(parents=True)
     for name, colour in (("b.jpg", "red"), ("a.png", "blue"), ("sub/c.webp", "green")):
-        Image.new("RGB", (120, 80), colour).save(path / name)
+        photo = Image.new("RGB", (120, 80), colour)
+        photo.paste("white", (20, 10, 70, 50))
+        photo.save(path / name)
     return path
 
 
@@ -48,7 +50,7 @@ def test_json_has_everything(folder, photos):
     data = json.loads(line)
     assert set(data) == {
         "file", "image_id", "caption", "confidence", "words", "alternatives", "model", "version",
-        "width", "height",
+        "width", "height", "blank",
     }  # fmt: skip
     assert data["file"] == str(photos / "b.jpg")
     assert (data["width"], data["height"]) == (120, 80)

@@ -20,7 +20,7 @@ from .local_engine import LocalEngine
 from .progress import Progress, Tally
 from .sources import Ignored
 from .spec import JobSpec
-from .writers import write_table
+from .writers import NO_ALTERNATIVES, write_table
 
 CAPTION_HELP = """Caption photographs: files, folders with all that is below them, patterns,
 tar and zip archives, web addresses.
@@ -72,13 +72,14 @@ def caption(*, spec: JobSpec) -> None:
             run_job(spec, guard, _engine(spec), tally, progress, stop)
     except KeyboardInterrupt:
         raise typer.Exit(Exit.STOPPED) from None
+    stopped = stop() and tally.unfinished
     if not tally.seen and not stop():
         raise PhotoError(_nothing(spec.named, tally.ignored))
     if spec.records and spec.table:
         write_table(spec.kind, read_records(spec.records), spec.table)
     if not spec.quiet:
-        _report(spec, tally, stopped=stop())
-    if status := Exit.STOPPED if stop() else tally.status():
+        _report(spec, tally, stopped=stopped)
+    if status := Exit.STOPPED if stopped else tally.status():
         raise typer.Exit(status)
 
 
@@ -100,7 +101,12 @@ def _report(spec: JobSpec, tally: Tally, *, stopped: bool) -> None:
             "give no -o, or a new one, to do all.",
             err=True,
         )
-    if tally.seen > 1 or spec.records:
+    if spec.request.alternatives and spec.records and spec.kind in NO_ALTERNATIVES:
+        typer.echo(
+            f"Note: the further captions are in {spec.records}; {spec.kind} has no place for them.",
+            err=True,
+        )
+    if tally.seen > 1 or spec.records or tally.ignored:
         errors = str(Journal.errors_file(spec.records)) if spec.records else ""
         typer.echo(tally.summary(errors), err=True)
     if stopped:

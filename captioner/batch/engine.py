@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 from captioner.request import Request
@@ -39,6 +39,18 @@ class EngineConfig:
     model: str | None = None
     device: str | None = None
     dtype: str | None = None
+
+    @property
+    def asked(self) -> dict[str, object]:
+        """What was asked for that captions depend on, without what is left to the model: as JSON
+        gives it back."""
+        given = {
+            f.name: getattr(self.request, f.name)
+            for f in fields(Request)
+            if f.name != "heatmaps" and getattr(self.request, f.name) != f.default
+        }
+        machine = {"model": self.model, "device": self.device, "dtype": self.dtype}
+        return machine | {n: list(v) if isinstance(v, tuple) else v for n, v in given.items()}
 
 
 @dataclass(frozen=True)

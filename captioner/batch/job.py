@@ -10,14 +10,14 @@ import contextlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from captioner.errors import CaptionerError
 from captioner.outputs import Guard
 from captioner.texts import percent, to_line
 
-from .engine import Outcome, Start, Stop
+from .engine import EngineConfig, Outcome, Start, Stop
 from .items import Item, chunks
 from .journal import Journal, lock
 from .metadata import Described, WriteMetadata
@@ -56,17 +56,62 @@ def run_job(
             items = writer.sheets.named(items)
         batches = plan(items, spec.batch_size, writer.journal, tally)
         first = next(batches, None)
-        if first is None:
+        config = _with_seed(spec.config, writer.journal)
+        if first is None and not (writer.journal and writer.journal.asked_else(config.asked)):
             return
-        engine = ending.enter_context(start(spec.config, first))
-        for note in engine.notes:
+        # Where all is done and something else is asked for, the model says what that amounts to.
+        engine = ending.enter_context(start(config, first or []))
+        for note in engine.notes if first else ():
             progress.say(f"Note: {note}")
         if writer.journal:
-            for change in writer.journal.begin(engine.settings):
-                progress.say(f"Note: for the photos done before, {change}.")
+            if changes := writer.journal.changes(engine.settings):
+                progress.say(_changed(len(writer.journal.done), changes))
+            if first:
+                writer.journal.begin(engine.settings)
+        elif config.request.seed != spec.request.seed and not spec.quiet:
+            progress.say(f"Note: --seed {config.request.seed} draws the same captions again.")
+        if first is None:
+            return
         progress.begin((lambda: sum(1 for _ in spec.find(Ignored()))) if spec.countable else None)
-        for outcomes in engine.run(itertools.chain([first], batches), stop):
+        left = Counted(itertools.chain([first], batches))
+        for outcomes in engine.run(left, stop):
+            left.items -= len(outcomes)
             writer.write(outcomes, tally, progress)
+        tally.unfinished = bool(left.items) or not left.exhausted
+
+
+def _with_seed(config: EngineConfig, journal: Journal | None) -> EngineConfig:
+    """With the seed of the draws, where there are some: the one given, that of the run which is
+    continued, or a new one."""
+    request = config.request
+    if request.sample and request.seed is None:
+        request = request.with_(seed=journal.seed if journal else None).seeded()
+    return replace(config, request=request)
+
+
+def _changed(number: int, changes: list[str]) -> str:
+    return (
+        f"Note: {number:,} photos were captioned before with other settings: {'; '.join(changes)}. "
+        "Their captions stay as they are; --overwrite makes them anew, and another -o keeps both."
+    )
+
+
+class Counted:
+    """Batches as they are, counted as they are taken.
+
+    items: those in the batches taken so far. exhausted: there are no more.
+    """
+
+    def __init__(self, batches: Iterable[list[Item]]):
+        self._batches = batches
+        self.items = 0
+        self.exhausted = False
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        for batch in self._batches:
+            self.items += len(batch)
+            yield batch
+        self.exhausted = True
 
 
 def plan(
@@ -162,7 +207,8 @@ class JobWriter:
         if self.printed == "json":
             print(to_line(record), flush=True)
         elif self.printed:
-            lines = [f"{_on_one_line(one.item.name)}\t{caption}"]
+            texts = [caption, *(other["caption"] for other in record["alternatives"])]
+            lines = ["\t".join([_on_one_line(one.item.name), *texts])]
             if self.printed == "words":
                 lines += [f"{percent(w['probability']):>6}  {w['text']}" for w in record["words"]]
             print("\n".join(lines), flush=True)

@@ -33,6 +33,9 @@ from .records import Failure, Record
 FLUSHED_EVERY = 5.0
 """Seconds between flushes to the disk."""
 
+ASKED = "asked"
+"""The entry of the settings that says what was asked for: what came of it are the others."""
+
 Line = dict[str, Any]
 """A line that was read: at least its `file` is there."""
 
@@ -41,7 +44,8 @@ class Journal:
     """The records, errors and settings of one job; locked while it is open.
 
     done: names of the photos that have a caption. failed: of those that failed before and are not
-    to be tried again. last: the photo of the last record, whose batch may be torn.
+    to be tried again. last: the photo of the last record, whose batch may be torn. settings: those
+    of the last run.
     """
 
     def __init__(self, records: Path, *, overwrite: bool = False, retry_failed: bool = False):
@@ -58,12 +62,14 @@ class Journal:
         self.last: str | None = None
         self.done: set[str] = set()
         self.failed: set[str] = set()
+        self.settings: dict[str, object] = {}
         self._files: list[int] = []
         with _writing(records):
             records.parent.mkdir(parents=True, exist_ok=True)
             self._lock = lock(self.run_file(records), f"writing {records}")
             if overwrite:
                 return
+            self.settings = _read_settings(self._lock)
             for line in _mended(records, "caption"):
                 self.last = str(line["file"])
                 self.done.add(self.last)
@@ -79,21 +85,35 @@ class Journal:
     def run_file(records: Path) -> Path:
         return records.with_suffix(".run.json")
 
-    def begin(self, settings: Mapping[str, object]) -> list[str]:
+    def asked_else(self, asked: Mapping[str, object]) -> bool:
+        """Whether the photos that are done were captioned when something else was asked for than
+        this (`EngineConfig.asked`)."""
+        return bool(self.done) and self.settings.get(ASKED) != asked
+
+    @property
+    def seed(self) -> int | None:
+        """The seed that the draws of the last run followed from; None where nothing was drawn."""
+        seed = self.settings.get("seed")
+        return seed if self.settings.get("sample") and isinstance(seed, int) else None
+
+    def changes(self, settings: Mapping[str, object]) -> list[str]:
+        """What of the settings has changed since the photos were captioned that are done before, in
+        words."""
+        return _changes(self.settings, settings) if self.done else []
+
+    def begin(self, settings: Mapping[str, object]) -> None:
         """Make ready for writing, and note the model and settings; with `overwrite` what is there
-        is dropped now. Returns what has changed since the last run, in words."""
+        is dropped now."""
         with _writing(self.records):
             if self.overwrite:
                 self.records.unlink(missing_ok=True)
                 self.errors.unlink(missing_ok=True)
-            changes = _changes(_read_settings(self._lock), settings) if self.done else []
             _write_settings(self._lock, settings)
             self._files = [
                 os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
                 for path in (self.records, self.errors)
             ]
         self._flushed = time.monotonic()
-        return changes
 
     def write(self, records: Iterable[Record], errors: Iterable[Failure]) -> None:
         """Append what became of a batch; when this returns, the death of the process cannot undo
@@ -283,5 +303,5 @@ def _changes(before: Mapping[str, object], now: Mapping[str, object]) -> list[st
     return [
         f"{name} was {before[name]!r} and is {now.get(name)!r}"
         for name in sorted(before)
-        if before[name] != now.get(name)
+        if name != ASKED and before[name] != now.get(name)
     ]

@@ -118,6 +118,7 @@ def settings(config: EngineConfig, model: Captioner, search: Search) -> dict[str
         "prompt": config.request.prompt,
         "style": config.request.style,
         "explain": config.request.explain,
+        "asked": config.asked,
     }
 
 

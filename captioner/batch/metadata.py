@@ -18,12 +18,11 @@ from pathlib import Path
 from captioner.errors import PhotoError
 from captioner.files import fitted, replacing
 from captioner.photos import PHOTO_SUFFIXES, Limits
+from captioner.photos.walk import KEPT
 
 from .containers import Part, file_type, parts
 from .descriptions import descriptions, read_photo
 from .xmp import ALT_TEXT, DEFAULT, DESCRIPTION, embed, is_packet, packet_of, values, with_texts
-
-KEPT = "_original"
 
 
 @dataclass(frozen=True, slots=True)

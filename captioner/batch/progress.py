@@ -28,7 +28,8 @@ class Tally:
     """Photos by what became of them.
 
     before, failed_before: captioned and failed in earlier runs. left_out: of --skip-captioned.
-    captions_in: where the captions of those left out are, and how many are there.
+    captions_in: where the captions of those left out are, and how many are there. unfinished: the
+    job was stopped before its end.
     """
 
     captioned: int = 0
@@ -39,6 +40,7 @@ class Tally:
     captions_in: Counter[str] = field(default_factory=Counter)
     ignored: Ignored = field(default_factory=Ignored)
     began: float = field(default_factory=time.monotonic)
+    unfinished: bool = False
 
     @property
     def seen(self) -> int:

@@ -43,8 +43,8 @@ class JobSpec:
         flag="-o --output", value="FILE",
     )  # fmt: skip
     format: str | None = setting(
-        None, "The format of the captions: jsonl, csv, coco, parquet, or txt, which is a text file "
-        "for each photo, beside it or in the folder that -o names.", value="NAME",
+        None, "The format of the captions: jsonl, csv, tsv, coco, parquet, or txt, which is a text "
+        "file for each photo, beside it or in the folder that -o names.", value="NAME",
     )  # fmt: skip
     as_json: bool = setting(
         False, "Print each caption as a line of JSON with everything that is known of it.",
@@ -136,10 +136,10 @@ class JobSpec:
     @property
     def kind(self) -> str:
         """The format of what is written; "" for none, when captions are printed or go into the
-        photos."""
+        photos, and where the suffix says nothing."""
         if self.format or self.output is None:
             return self.format or ""
-        return SUFFIXES.get(self.output.suffix.lower(), "jsonl")
+        return SUFFIXES.get(self.output.suffix.lower(), "")
 
     @property
     def records(self) -> Path | None:
@@ -148,7 +148,7 @@ class JobSpec:
             return None
         if self.kind == "txt":
             return self.output / "captions.jsonl"
-        return self.output if self.kind == "jsonl" else self.output.with_suffix(".jsonl")
+        return self.output if self.kind in ("jsonl", "") else self.output.with_suffix(".jsonl")
 
     @property
     def table(self) -> Path | None:
@@ -215,7 +215,14 @@ class JobSpec:
             from .ray_engine import check_ray
 
             check_ray()
-        return self._guard()
+        guard = self._guard()
+        if self.output and not self.kind:
+            raise SettingError(
+                f"`output` {self.output} has no suffix that names a format: take one of "
+                f"{', '.join(SUFFIXES)}, or name the format with `format`. `format` txt writes a "
+                "text file for each photo, into the folder that `output` names."
+            )
+        return guard
 
     def _check_numbers(self) -> None:
         if self.batch_size < 1:
@@ -230,6 +237,11 @@ class JobSpec:
             raise SettingError("`annotations` names the photos itself: leave `from_list` out.")
         if self.split and not self.annotations:
             raise SettingError("`split` goes with `annotations`.")
+        if self.request.alternatives and self.in_place and not self.heatmaps:
+            raise SettingError(
+                "`alternatives` have no place in a photo's text file or description: give `output` "
+                "captions.jsonl, or `heatmaps`, which shows them."
+            )
         if self.alt_text and not self.write_metadata:
             raise SettingError("`alt_text` goes with `write_metadata`.")
 
@@ -273,7 +285,7 @@ class JobSpec:
             if self.table:
                 start = begins(TABLE_STARTS[self.kind])
                 guard.check(self.table, "-o", lambda p: start(p) and is_run_file(run))
-            journal = "-o" if self.kind == "jsonl" else f"The journal of -o {self.output}"
+            journal = "-o" if self.records == self.output else f"The journal of -o {self.output}"
             guard.check(self.records, journal, is_journal)
             guard.check(
                 Journal.errors_file(self.records), f"The errors of -o {self.output}", is_journal

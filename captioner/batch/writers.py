@@ -7,6 +7,7 @@ it is never seen half-written, and it holds everything that was captioned, also 
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,13 +24,23 @@ from .items import Item, inside
 from .names import Names, sidecar, stem_of
 from .records import FIELDS, Failure, Record
 
-FORMATS = ("jsonl", "csv", "coco", "parquet", "txt")
-SUFFIXES = {".jsonl": "jsonl", ".csv": "csv", ".json": "coco", ".parquet": "parquet"}
+FORMATS = ("jsonl", "csv", "tsv", "coco", "parquet", "txt")
+SUFFIXES = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".json": "coco",
+    ".parquet": "parquet",
+}  # fmt: skip
+"""What the suffix of -o says."""
 
-TABLES = ("csv", "coco", "parquet")
+TABLES = ("csv", "tsv", "coco", "parquet")
 """Formats that are made from the records."""
-TABLE_STARTS = {"csv": ",".join(FIELDS[:3]).encode(), "coco": b"[\n", "parquet": b"PAR1"}
+TABLE_STARTS = {
+    "csv": ",".join(FIELDS[:3]).encode(), "tsv": "\t".join(FIELDS[:3]).encode(), "coco": b"[\n",
+    "parquet": b"PAR1",
+}  # fmt: skip
 """How the tables begin, which tells them from others."""
+
+NO_ALTERNATIVES = ("coco", "txt")
+"""Formats with one caption for a photo."""
 
 Records = Iterable[Record]
 
@@ -52,11 +63,14 @@ def check_format(format: str) -> None:
 
 
 def write_csv(
-    records: Iterable[Record | Failure], path: Path, fields: Sequence[str] = FIELDS
+    records: Iterable[Record | Failure],
+    path: Path,
+    fields: Sequence[str] = FIELDS,
+    delimiter: str = ",",
 ) -> None:
     """A table with a row a record and a column a field."""
     with replacing(path, "w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream)
+        table = csv.writer(stream, delimiter=delimiter)
         table.writerow(fields)
         for record in records:
             table.writerow(_cell(dict(record).get(field)) for field in fields)
@@ -143,6 +157,7 @@ def _pyarrow() -> Any:
 
 _WRITERS: dict[str, Callable[[Records, Path], None]] = {
     "csv": write_csv,
+    "tsv": functools.partial(write_csv, delimiter="\t"),
     "coco": _write_coco,
     "parquet": _write_parquet,
 }

@@ -15,15 +15,20 @@ from captioner.texts import to_cell, to_line
 
 COLUMNS = ["image_id", "file", "caption"]
 """Of the per-image scores, before the metrics."""
+PLAIN_CIDER = (
+    "CIDEr is the plain one of the paper here. What pycocoevalcap and most papers call CIDEr is "
+    "CIDEr-D: --metrics CIDEr-D."
+)
 
 
 def scores_table(scores: Scores) -> str:
-    """Metric, value as a fraction, its interval, and the value x100 as papers print it."""
+    """Metric, value as a fraction, its interval, and the value x100 as papers print it; and what
+    may be taken for something else."""
     rows = [["metric", "value", "95% interval", "x100"]]
     for name, metric in scores.metrics.items():
         span = "-" if metric.low is None else f"{metric.low:.4f} to {metric.high:.4f}"
         rows.append([name, f"{metric.value:.4f}", span, f"{100 * metric.value:.1f}"])
-    return _table(rows)
+    return _table(rows) + (f"\n\n{PLAIN_CIDER}" if "CIDEr" in scores.metrics else "")
 
 
 def comparison_table(comparison: Comparison) -> str:

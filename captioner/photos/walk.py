@@ -20,6 +20,22 @@ PHOTO_SUFFIXES = frozenset((
 ))
 # fmt: on
 """File suffixes, in lower case, that a folder scan takes. A file named outright is always tried."""
+RAW_SUFFIXES = frozenset((
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mrw", ".nef", ".nrw",
+    ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+))  # fmt: skip
+"""What cameras keep before they make a photo of it."""
+VIDEO_SUFFIXES = (
+    ".3gp", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".mpeg", ".mts", ".webm", ".wmv",
+)  # fmt: skip
+KINDS = dict.fromkeys(RAW_SUFFIXES, "raw") | dict.fromkeys(VIDEO_SUFFIXES, "video")
+"""What else lies among photos, by its suffix."""
+BESIDE = (".txt", ".caption", ".xmp")
+"""Suffixes of what belongs to the photo of the same name."""
+KEPT = "_original"
+"""What is put behind the name of a photo as it was before a description was written into it."""
+RUN = ".run.json"
+"""The end of the name of a job's settings, which the names of its other files follow."""
 
 
 def find_photos(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -62,9 +78,11 @@ def walk_photos(
 ) -> Iterator[Path]:
     """Photos below a folder; every real folder is entered once, so that link loops end.
 
-    `ignored` is called with what is left out, as (why, path): "hidden", "not a photo", "seen
-    before". `unread` is called with folders below that cannot be read, as (path, sentence); a
-    warning is logged without it.
+    `ignored` is called with what is left out, as (why, path): "hidden", "seen before", a kind of
+    file such as "raw", or "not a photo". What belongs to the photos is not: their text files and
+    sidecars, what they were before a description was written into them, and the files of a job.
+    `unread` is called with folders below that cannot be read, as (path, sentence); a warning is
+    logged without it.
 
     Raises:
         PhotoError: the folder itself cannot be read.
@@ -98,10 +116,26 @@ def walk_photos(
             if name.startswith("."):
                 leave("hidden", here, name)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        belongs = _belongings(files) if ignored else frozenset()
         for name in sorted(files):
+            suffix = Path(name).suffix.lower()
             if name.startswith("."):
                 leave("hidden", here, name)
-            elif Path(name).suffix.lower() not in PHOTO_SUFFIXES:
-                leave("not a photo", here, name)
-            else:
+            elif suffix in PHOTO_SUFFIXES:
                 yield Path(here, name)
+            elif name not in belongs:
+                leave(KINDS.get(suffix, "not a photo"), here, name)
+
+
+def _belongings(files: list[str]) -> frozenset[str]:
+    """The files of a folder that belong to photos or to a job there."""
+    photos = {name for name in files if Path(name).suffix.lower() in PHOTO_SUFFIXES}
+    beside = {name.lower() for name in photos} | {Path(name).stem.lower() for name in photos}
+    jobs = {name.removesuffix(RUN) for name in files if name.endswith(RUN)}
+    return frozenset(
+        name
+        for name in files
+        if name.removesuffix(KEPT) in photos
+        or (Path(name).suffix.lower() in BESIDE and Path(name).stem.lower() in beside)
+        or any(name.removesuffix(end) in jobs for end in (RUN, ".errors.jsonl", Path(name).suffix))
+    )

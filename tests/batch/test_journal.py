@@ -114,10 +114,11 @@ def test_a_change_of_settings_is_told(tmp_path):
     path = tmp_path / "captions.jsonl"
     do(path, NAMES)
     journal = Journal(path)
-    assert journal.begin({"beams": 5}) == ["beams was 3 and is 5"]
+    assert journal.changes({"beams": 5}) == ["beams was 3 and is 5"]
+    journal.begin({"beams": 5})
     journal.close()
     journal = Journal(path)
-    assert journal.begin({"beams": 5}) == []
+    assert journal.changes({"beams": 5}) == []
     journal.close()
 
 

@@ -1,0 +1,244 @@
+"""What people's hands already know: what users of taggui, kohya's caption scripts, transformers,
+HF evaluate, pycocoevalcap, exiftool and Lightroom type first, and what they are to get."""
+
+import json
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from captioner.banned import BannedWords, forms
+from captioner.batch.spec import JobSpec
+from captioner.captioner import Captioner
+from captioner.errors import SettingError
+from captioner.options import flags
+from captioner.photos import load_photo
+from captioner.request import Request
+
+from .commands import run, start
+from .conftest import tiny_model
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The folder of a model with random weights."""
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    model = tiny_model()
+    model.config.about = {"name": "tiny", "version": "1"}
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(model):
+    return Captioner(model, device=torch.device("cpu"), dtype=torch.float32)
+
+
+def picture(number: int, size: tuple[int, int] = (90, 60)) -> Image.Image:
+    noise = np.random.default_rng(number).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory):
+    """A folder of three photos; not to be changed."""
+    folder = tmp_path_factory.mktemp("album")
+    for i in range(3):
+        picture(i).save(folder / f"{i}.jpg")
+    return folder
+
+
+@pytest.fixture
+def photos(album, tmp_path):
+    """A folder of three photos, for oneself."""
+    return shutil.copytree(album, tmp_path / "photos")
+
+
+def captions(path):
+    return [json.loads(line)["caption"] for line in path.read_text().splitlines()]
+
+
+# Something else happened than was said ------------------------------------------------------------
+
+
+def test_a_banned_word_is_banned_with_its_plural_and_commas_part_words():
+    assert Request(without="table, room").without == ("table", "room")
+    assert {"table", "tables"} <= set(forms("table")) and "buses" in forms("bus")
+    assert "men" in forms("man") and "snowmen" in forms("snowman") and "babies" in forms("baby")
+    assert "humen" not in forms("human") and "foxen" not in forms("fox")
+    assert forms("a") == ["a"] and forms("it") == ["it"], "no ban of as, its"
+
+
+def test_no_form_of_a_banned_word_is_written(model):
+    rule = BannedWords(["DOG"], model.tokenizer)
+    for text in ("two dog", "two dogs", "dog", "Two Dogs"):
+        *ids, last = model.tokenizer.encode(text)
+        logits = rule(torch.tensor([ids], dtype=torch.long), torch.zeros(1, len(model.tokenizer)))
+        assert logits[0, last] == -torch.inf, text
+
+
+def test_an_unknown_suffix_is_refused_with_the_list(album, tmp_path):
+    for name in ("out.txt", "out.md", "out", "out.xmp"):
+        with pytest.raises(SettingError) as refused:
+            JobSpec(paths=(str(album),), output=tmp_path / name).check()
+        sentence = refused.value.with_names(flags(JobSpec))
+        assert ".jsonl, .ndjson, .csv, .tsv, .json, .parquet" in sentence
+        assert "--format txt" in sentence and not (tmp_path / name).exists()
+
+
+def test_tsv_is_a_table(tiny, album, tmp_path):
+    assert run("caption", album, "-o", tmp_path / "x.tsv", "--model", tiny).returncode == 0
+    head, *rows = (tmp_path / "x.tsv").read_text().splitlines()
+    assert head.split("\t")[:3] == ["file", "image_id", "caption"] and len(rows) == 3
+
+
+def test_changed_settings_are_told_when_all_is_done(tiny, album, tmp_path):
+    job = ("caption", album, "-o", tmp_path / "x.csv", "--model", tiny)
+    run(*job)
+    settings = (tmp_path / "x.run.json").read_bytes()
+    assert "Note" not in run(*job).stderr
+    for change, words in ((("--beams", 2), "beams was 3 and is 2"),
+                          (("--prefix", "A"), "prefix was '' and is 'A'")):  # fmt: skip
+        told = run(*job, *change).stderr
+        assert f"3 photos were captioned before with other settings: {words}." in told
+        assert "--overwrite makes them anew" in told and "3 skipped" in told
+    assert "Note" not in run(*job, "--beams", 3).stderr, "3 is what the model does by itself"
+    assert (tmp_path / "x.run.json").read_bytes() == settings, "nothing was captioned since"
+
+
+def test_draws_differ_until_a_seed_is_given(small):
+    photo = picture(0)
+    drawn = [small.caption(photo, sample=True, temperature=3.0) for _ in range(4)]
+    assert len({c.text for c in drawn}) > 1
+    again = small.caption(photo, sample=True, temperature=3.0, seed=drawn[0].request.seed)
+    assert again.text == drawn[0].text
+
+
+def test_a_job_records_the_seed_that_it_draws_by(tiny, album, tmp_path):
+    def draw(name, *more):
+        job = ("caption", album, "-o", tmp_path / name, "--model", tiny, "--sample", *more)
+        done = run(*job)
+        assert done.returncode == 0, done.stderr
+        return (tmp_path / name).read_bytes(), done.stderr
+
+    first, _ = draw("a.jsonl")
+    seed = json.loads((tmp_path / "a.run.json").read_text())["seed"]
+    assert draw("b.jsonl")[0] != first and draw("c.jsonl", "--seed", seed)[0] == first
+    (tmp_path / "a.jsonl").write_bytes(first.splitlines(keepends=True)[0])
+    assert draw("a.jsonl")[0] == first, "continued, it draws what it would have drawn"
+    again, told = draw("a.jsonl")
+    assert again == first and "Note" not in told
+
+
+def test_a_setting_of_draws_without_draws_is_refused(small):
+    for name, value in (("seed", 1), ("temperature", 0.5), ("top_k", 5), ("top_p", 0.5)):
+        with pytest.raises(SettingError, match=f"{name} has a meaning only where words are drawn"):
+            small.caption(picture(0), **{name: value})
+        small.caption(picture(0), sample=True, **{name: value})
+
+
+def test_alternatives_are_shown_or_refused(tiny, album, photos, tmp_path, small):
+    done = run("caption", album, "--alternatives", 2, "--model", tiny)
+    assert all(len(line.split("\t")) == 4 for line in done.stdout.splitlines())
+    refused = run("caption", photos, "--format", "txt", "--alternatives", 2, "--model", tiny)
+    assert refused.returncode == 2 and "--alternatives have no place" in refused.stderr
+    job = run("caption", album, "-o", tmp_path / "x.json", "--alternatives", 2, "--model", tiny)
+    assert "the further captions are in" in job.stderr and "x.jsonl" in job.stderr
+    plain, more = (small.caption(picture(0), alternatives=n).contact_sheet() for n in (0, 2))
+    assert plain.tobytes() != more.tobytes()
+
+
+def test_what_is_passed_over_is_told_by_kind_and_our_own_files_are_not(tiny, photos):
+    for name in ("a.CR2", "b.nef", "c.dng", "film.mov", "notes.doc"):
+        (photos / name).write_bytes(b"x")
+    for name in ("1.jpg", "2.jpg"):
+        (photos / name).unlink()
+    done = run("caption", photos, "--model", tiny)
+    assert "Passed over: 1 not a photo, 3 raw, 1 video." in done.stderr
+    run("caption", photos, "-o", photos / "captions.csv", "--model", tiny)
+    run("caption", photos, "--format", "txt", "--model", tiny)
+    run("caption", photos, "--write-metadata", "--model", tiny)
+    assert len(list(photos.iterdir())) > 9
+    assert (
+        "Passed over: 1 not a photo, 3 raw, 1 video."
+        in run("caption", photos, "--model", tiny).stderr
+    )
+
+
+def test_a_caption_that_was_cut_has_no_full_stop(small):
+    for number in range(6):
+        caption = small.caption(picture(number), max_length=3)
+        assert len(caption.ids) == 3 and not caption.text.endswith(".")
+        assert len(caption.words) <= 3
+
+
+def test_ctrl_c_after_the_last_photo_stops_nothing(tiny, album, tmp_path):
+    path = tmp_path / "x.csv"
+    command = start("caption", album, "-o", path, "--model", tiny)
+    while command.poll() is None and not (tmp_path / "x.jsonl").exists():
+        time.sleep(0.002)
+    command.send_signal(signal.SIGINT)
+    _, told = command.communicate(60)
+    done = len(path.read_text().splitlines()) == 4
+    assert (command.returncode, b"Stopped" in told) == ((0, False) if done else (130, True)), told
+
+
+def test_plain_cider_says_what_it_is_not(tmp_path):
+    refs = [{"image_id": i, "id": i, "caption": f"a dog number {i}"} for i in range(2)]
+    (tmp_path / "refs.json").write_text(
+        json.dumps({"images": [{"id": i} for i in range(2)], "annotations": refs})
+    )
+    (tmp_path / "res.json").write_text(json.dumps(refs))
+    for metric, told in (("CIDEr", True), ("CIDEr-D", False)):
+        done = run("score", tmp_path / "res.json", "-r", tmp_path / "refs.json",
+                   "--metrics", metric, "--no-bootstrap")  # fmt: skip
+        assert ("pycocoevalcap" in done.stdout) is told, done.stdout
+
+
+@pytest.mark.parametrize(
+    "colour, name",
+    [((0, 0, 0), "black"), ((12, 9, 9), "black"), ((255, 255, 255), "white"),
+     ((128, 128, 128), "grey"), ((200, 20, 20), "red"), ((30, 60, 200), "blue"),
+     ((110, 60, 20), "brown")],
+)  # fmt: skip
+def test_a_picture_without_content_is_said_to_be_one(small, colour, name):
+    noise = np.random.default_rng(0).normal(0, 12, (400, 600, 3))
+    grain = Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8))
+    for image in (Image.new("RGB", (60, 40), colour), grain):
+        caption = small.caption(image)
+        assert caption.blank and caption.to_dict()["blank"] and caption.confidence == 1
+        assert caption.text == f"A plain {name} picture with nothing in it."
+        assert [w.text for w in caption.words] == caption.text.strip(".").split()
+        for word, heads in zip(caption.words, small.word_attention(caption), strict=True):
+            assert word.heatmap.sum() == pytest.approx(1) and np.ptp(word.heatmap) == 0
+            assert heads.sum((2, 3)) == pytest.approx(1)
+        assert caption.contact_sheet().width
+
+
+def test_a_lamp_in_the_night_is_no_blank_picture(small):
+    image = Image.new("RGB", (600, 400))
+    image.paste((255, 240, 200), (300, 100, 315, 115))
+    assert not small.caption(image).blank
+
+
+def test_a_job_says_blank_as_the_call_does(tiny, photos, tmp_path):
+    Image.new("RGB", (80, 60), "black").save(photos / "black.png")
+    run("caption", photos, "-o", tmp_path / "x.jsonl", "--ordered", "--model", tiny)
+    records = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    assert [r["blank"] for r in records] == [False, False, False, True]
+    assert records[-1]["caption"] == "A plain black picture with nothing in it."
+
+
+@pytest.mark.slow
+def test_no_photograph_is_called_blank(data):
+    files = [
+        p for kind in ("coco2017-mini", "flickr30k-mini") for p in data.glob(f"{kind}/**/*.jpg")
+    ]
+    plainest = data / "flickr8k" / "images"
+    files += [plainest / f"{n}.jpg" for n in ("2218843713_cf28ea319e", "3167379087_927ff05a35")]
+    assert len(files) > 400
+    assert not [p for p in files if load_photo(p, min_side=64).blank]
