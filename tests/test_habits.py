@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from captioner.banned import BannedWords, forms
+from captioner.banned_words import BannedWords, forms
 from captioner.batch.spec import JobSpec
 from captioner.captioner import Captioner
 from captioner.errors import SettingError
