@@ -26,17 +26,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from . import render
-from .attention import WHOLE, Box, Placement, word_maps
+from .attention import WHOLE, Box, Placement
 from .banned_words import BannedWords
 from .ensemble import load_model
-from .errors import CaptionerError
+from .errors import CaptionerError, SettingError
 from .generation import Hypothesis, Search
+from .heatmaps import heatmaps, kind_of
 from .hub.locate import is_hub_name
 from .interface import Model
 from .machine import choose_device, choose_dtype
 from .model import OwnModel
 from .photos import Limits, Photo, PhotoSource, load_photo
-from .request import Keywords, Request, unknown_setting
+from .request import EVIDENCE, Keywords, Request, unknown_setting
 
 BUILTIN = Path(__file__).parent / "builtin"
 # Overlays are drawn on the photo at this many pixels of its shorter side, where it has them.
@@ -51,8 +52,9 @@ class Word:
 
     probability: the model's, of all its tokens given what stands before.
     given: whether it was given as a part of the prefix and not chosen by the model.
-    heatmap: (h, w) float32 over the patch grid, not negative, sums to 1: where the model looked to
-        write the word. None when the caption was made without heatmaps.
+    heatmap: (h, w) float32 over the whole photo, not negative, sums to 1. Of attention it is over
+        the patch grid: where the model looked to write the word. Of evidence it is four times as
+        fine: what the word's probability hangs on. None when the caption was made without heatmaps.
     """
 
     text: str
@@ -77,7 +79,8 @@ class Caption:
     ids: its token ids, by which `Captioner.word_attention` looks again; request: what was asked.
     blank: the picture has no content (nearly one colour): the sentence says so, is not the model's,
         and has a confidence of 1.
-    maps: what the words' heatmaps are, such as "cross-attention"; "" when there are none.
+    maps: what the words' heatmaps are: "evidence", or the kind of attention, such as
+        "cross-attention"; "" when there are none.
     seen: the part of the photo that the model has seen: left, top, right, bottom, as shares of its
         width and height. Heatmaps cover the whole photo and are 0 where the model saw nothing.
     """
@@ -106,16 +109,21 @@ class Caption:
         """The photo, the caption, its alternatives, and an overlay for every word, as one
         picture; options as `render.contact_sheet`."""
         words = [(w.text, w.probability, _heatmap(w)) for w in self.words]
-        shown = {"title": self.text, "others": [a.text for a in self.alternatives], **options}
-        return render.contact_sheet(self.photo.image, words, **shown)
+        shown = {
+            "title": self.text,
+            "others": [a.text for a in self.alternatives],
+            "what": "Evidence" if self.maps == EVIDENCE else "Attention",
+        }
+        return render.contact_sheet(self.photo.image, words, **{**shown, **options})
 
     def to_dict(self) -> dict[str, Any]:
-        """Text, confidence, words, alternatives and whether the picture is blank, for JSON;
-        probabilities to 4 digits."""
+        """Text, confidence, words and the kind of their heatmaps, alternatives and whether the
+        picture is blank, for JSON; probabilities to 4 digits."""
         return {
             "caption": self.text,
             "confidence": round(self.confidence, 4),
             "words": [w.to_dict() for w in self.words],
+            "heatmaps": self.maps,
             "alternatives": [
                 {"caption": a.text, "confidence": round(a.confidence, 4)} for a in self.alternatives
             ],
@@ -191,7 +199,7 @@ class Captioner:
         prompt: str | None = None,
         style: str | None = None,
         explain: str | None = None,
-        heatmaps: bool | None = None,
+        heatmaps: str | bool | None = None,
         **unknown: object,
     ) -> Caption | list[Caption]:
         """Caption one photo, or a list of photos.
@@ -230,6 +238,11 @@ class Captioner:
         """The search that a request amounts to with this model. Raises CaptionerError when it makes
         no sense."""
         self.model.check(request)
+        if request.heatmaps == EVIDENCE and not self.model.fades:
+            raise SettingError(
+                f"{self.name} has no evidence maps: they need a text that looks at the photo by "
+                "cross-attention. Leave `heatmaps` at attention."
+            )
         if request.explain:
             self._ids(request.explain)
         return request.search(self.model.search)
@@ -313,6 +326,19 @@ class Captioner:
         spans = self.model.tokenizer.words(caption.ids)
         return [maps[:, :, s.start : s.stop].mean(axis=2) for s in spans]
 
+    def with_heatmaps(self, caption: Caption, kind: str) -> Caption:
+        """A caption that this model wrote, with the other kind of heatmaps: "attention" or
+        "evidence". Raises CaptionerError for a model that has none of that kind."""
+        request = caption.request.with_(heatmaps=kind)
+        self.search(request)
+        with torch.inference_mode():
+            memory = self.model.see([caption.photo], request)
+            [maps] = heatmaps(self.model, memory, [caption.ids], kind)
+        if maps is None:
+            raise CaptionerError(_no_maps(self.name))
+        words = [replace(w, heatmap=m) for w, m in zip(caption.words, maps, strict=True)]
+        return replace(caption, words=words, maps=kind_of(self.model, kind), request=request)
+
     def _caption(self, memory: Any, photos: Sequence[Photo], request: Request) -> list[Caption]:
         """Captions of the photos that the model has in its memory."""
         if request.explain:
@@ -364,12 +390,9 @@ class Captioner:
             with_rank = [i for i, row in enumerate(found) if rank < len(row)]
             part = memory if len(with_rank) == len(found) else self.model.part(memory, with_rank)
             hypotheses = self._with_own(part, [found[i][rank] for i in with_rank], given)
-            looks: Iterable[Tensor | None] = [None] * len(with_rank)
-            if request.heatmaps and self.model.maps:
-                looks = self.model.look(part, [one.ids for one in hypotheses])
-            for place, (i, weights) in enumerate(zip(with_rank, looks, strict=True)):
-                placement = None if weights is None else self.model.placement(part, place)
-                maps = None if weights is None else weights.numpy()
+            looks = heatmaps(self.model, part, [one.ids for one in hypotheses], request.heatmaps)
+            for place, (i, maps) in enumerate(zip(with_rank, looks, strict=True)):
+                placement = None if maps is None else self.model.placement(part, place)
                 one = finish(
                     self.model, photos[i], hypotheses[place], maps, placement, request, given,
                     longest,
@@ -399,32 +422,30 @@ def finish(
     model: Model[Any],
     photo: Photo,
     found: Hypothesis,
-    weights: np.ndarray | None = None,
+    maps: Sequence[np.ndarray] | None = None,
     placement: Placement | None = None,
     request: Request = ANY,
     given: int = 0,
     longest: int | None = None,
 ) -> Caption:
-    """A hypothesis as a Caption; weights (L, H, T, N) of the second look and the placement of its N
-    positions, without which there are no heatmaps. given: how many of its tokens the model did not
-    choose. longest: the tokens at which the search ended it: a sentence that the model would not
-    end there has no full stop."""
+    """A hypothesis as a Caption; the heatmaps of its words and the placement that they were made
+    by, without which there are none. given: how many of its tokens the model did not choose.
+    longest: the tokens at which the search ended it: a sentence that the model would not end there
+    has no full stop."""
     spans = model.tokenizer.words(found.ids)
-    maps: Sequence[np.ndarray | None] = [None] * len(spans)
-    if weights is not None and placement is not None:
-        maps = word_maps(weights, spans, placement, model.combine)
     words = [
         Word(s.text, math.exp(sum(found.logprobs[s.start : s.stop])), m, given=s.stop <= given)
-        for s, m in zip(spans, maps, strict=True)
+        for s, m in zip(spans, [None] * len(spans) if maps is None else maps, strict=True)
     ]
     chosen = found.logprobs[given:]
     confidence = math.exp(sum(chosen) / len(chosen)) if chosen else 1.0
     own_end = len(found.logprobs) > len(found.ids) and found.logprobs[-1] > math.log(0.5)
     whole = own_end or longest is None or len(found.ids) < longest
     text = model.tokenizer.sentence(found.ids, whole=whole)
+    kind = "" if maps is None else kind_of(model, request.heatmaps)
     return Caption(
         text, confidence, words, score=found.score, ids=found.ids,
-        maps=model.maps, seen=placement.seen if placement else WHOLE, request=request, photo=photo,
+        maps=kind, seen=placement.seen if placement else WHOLE, request=request, photo=photo,
     )  # fmt: skip
 
 

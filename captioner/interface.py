@@ -54,6 +54,11 @@ class Model(Protocol[M]):
         ...
 
     @property
+    def fades(self) -> bool:
+        """Whether its memory can be faded, which evidence maps need."""
+        ...
+
+    @property
     def layers(self) -> list[str]:
         """The names, for people, of the L layers whose maps there are."""
         ...
@@ -98,6 +103,11 @@ class Model(Protocol[M]):
 
         Raises SettingError for a caption that has more tokens than the model has places for.
         """
+        ...
+
+    def faded(self, memory: M, shown: Tensor) -> M:
+        """The memory with its photos faded, where the model `fades`: shown (B, N), 0 to 1, is how
+        much is left of each of the N positions; in place of the rest is their mean."""
         ...
 
     def placement(self, memory: M, photo: int) -> Placement:

@@ -28,6 +28,7 @@ from .attention import Combine, Placement
 from .decoder import DecoderConfig, KeyValue, TextDecoder
 from .encoders import EncoderConfig, PatchEncoder, PatchFeatures, build_encoder
 from .errors import ModelError, SettingError
+from .evidence import fade
 from .files import replace
 from .generation import Hypothesis, Processor, Search, Step, generate
 from .photos import Photo, to_square
@@ -148,6 +149,7 @@ class OwnModel(nn.Module):
     width: int
     layers: list[str]
     maps = "cross-attention"
+    fades = True
     square = True
 
     def __init__(self, config: ModelConfig, tokenizer: CaptionTokenizer):
@@ -220,6 +222,9 @@ class OwnModel(nn.Module):
     def part(self, memory: list[KeyValue], photos: Sequence[int]) -> list[KeyValue]:
         index = torch.tensor(photos, device=memory[0][0].device)
         return [(k[index], v[index]) for k, v in memory]
+
+    def faded(self, memory: list[KeyValue], shown: Tensor) -> list[KeyValue]:
+        return fade(memory, shown.to(memory[0][0].device))
 
     def placement(self, memory: list[KeyValue], photo: int) -> Placement:
         return Placement.whole(self.grid)

@@ -96,6 +96,7 @@ def contact_sheet(
     others: Sequence[str] = (),
     columns: int | None = None,
     width: int = 1200,
+    what: str = "Attention",
 ) -> Image.Image:
     """One picture of a whole caption: the photo, the title, and every word's heatmap in order.
 
@@ -106,6 +107,7 @@ def contact_sheet(
         others: further captions, set smaller below the title.
         columns: overlays per row; None: as many as suit the photo's shape.
         width: the sheet's width in pixels, at least 240. Its height follows.
+        what: what the heatmaps show, for the legend.
 
     Returns:
         An RGB image `width` pixels across.
@@ -119,7 +121,7 @@ def contact_sheet(
         raise ValueError(f"A contact sheet has at least 1 column, not {columns}.")
     margin = max(12, round(width * 0.03))
     gap = max(8, round(width * 0.0135))
-    header = _header(photo, title, others, width - 2 * margin, gap)
+    header = _header(photo, title, others, what, width - 2 * margin, gap)
     cards = _cards(photo, words, columns, width - 2 * margin, gap)
     height = margin + header.height + sum(gap + row[0].height for row in cards) + margin
     if cards:
@@ -211,7 +213,12 @@ ASPECTS = (0.4, 6.0)  # width : height; photos beyond are shown with empty space
 
 
 def _header(
-    photo: Image.Image, title: str | None, others: Sequence[str], width: int, gap: int
+    photo: Image.Image,
+    title: str | None,
+    others: Sequence[str],
+    what: str,
+    width: int,
+    gap: int,
 ) -> Image.Image:
     """The photo, with the title, the further captions and the legend beside it, or below where it
     is very wide."""
@@ -234,7 +241,7 @@ def _header(
             if len(lines) * size * 1.3 <= shown.height * 0.7 or size <= max(14, width * 0.018):
                 break
             size -= 1
-    legend = _legend(min(room, max(220, round(width * 0.28))), max(11, round(width * 0.0125)))
+    legend = _legend(what, min(room, max(220, round(width * 0.28))), max(11, round(width * 0.0125)))
     set_lines = [(line, _font(size, text), INK, round(size * 1.3)) for line in lines]
     small = max(11, round(size * 0.6))
     for other in map(_clean, others):
@@ -258,13 +265,13 @@ def _header(
     return header
 
 
-def _legend(width: int, size: int) -> Image.Image:
+def _legend(what: str, width: int, size: int) -> Image.Image:
     """The colours of the scale over a grey like a faded photo's, and what they mean."""
     bar, pad = max(8, round(size * 0.9)), round(size * 0.5)
     line = round(size * 1.4)
     legend = Image.new("RGB", (width, line + bar + pad + line), WHITE)
     draw = ImageDraw.Draw(legend)
-    font, heading = _squeeze("Attention, compared with an even spread", size, width)
+    font, heading = _squeeze(f"{what}, compared with an even spread", size, width)
     draw.text((0, line / 2), heading, MUTED, font, anchor="lm")
     ramp = np.repeat(np.linspace(0, 1, width, dtype=np.float32)[None], bar, axis=0)
     legend.paste(Image.fromarray(colour(ramp)), (0, line))

@@ -21,12 +21,14 @@ STYLES = ("sentence", "detailed", "alt", "keywords")
 """The kinds of caption that models which follow instructions can be asked for."""
 OF_DRAWS = ("temperature", "top_k", "top_p", "seed")
 """The settings that have a meaning only where words are drawn."""
+ATTENTION, EVIDENCE = HEATMAPS = ("attention", "evidence")
+"""The kinds of heatmap; "" stands for none."""
 
 
 @dataclass(frozen=True)
 class Request:
     """How a photo is to be captioned. The numbers are bounds of the page and the API; what makes no
-    sense anywhere `Search` refuses."""
+    sense anywhere `Search` refuses. For heatmaps, True stands for attention and False for none."""
 
     beams: int | None = setting(
         None, "How many captions the search follows at a time; 1 is the quickest.",
@@ -94,14 +96,22 @@ class Request:
         "", "A sentence about the photo, which is explained instead of writing one: how probable "
         "the model finds each of its words, and where it looks for it.", most=500, value="TEXT",
     )  # fmt: skip
-    heatmaps: bool = setting(
-        True, "Give every word its heatmap: where the model looked to write it.", flag=""
-    )
+    heatmaps: str = setting(
+        ATTENTION, "What the heatmaps show of a word: attention is where the model looked to write "
+        "it, evidence what on the photo its probability hangs on.", most=20, flag="--maps",
+        value="NAME",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         words = (self.without,) if isinstance(self.without, str) else self.without
         clean = tuple(w for w in (w.strip() for word in words for w in word.split(",")) if w)
         object.__setattr__(self, "without", clean)
+        if isinstance(self.heatmaps, bool):
+            object.__setattr__(self, "heatmaps", ATTENTION if self.heatmaps else "")
+        if self.heatmaps not in ("", *HEATMAPS):
+            raise SettingError(
+                f"There are no `heatmaps` {self.heatmaps!r}; choose {' or '.join(HEATMAPS)}."
+            )
         if self.style not in ("", *STYLES):
             raise SettingError(f"There is no `style` {self.style!r}; choose {', '.join(STYLES)}.")
 
@@ -160,7 +170,7 @@ class Keywords(TypedDict, total=False):
     prompt: str | None
     style: str | None
     explain: str | None
-    heatmaps: bool | None
+    heatmaps: str | bool | None
 
 
 def unknown_setting(name: str) -> SettingError:

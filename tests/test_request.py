@@ -54,6 +54,7 @@ def test_every_option_reaches_its_field():
         "no_repeat": 3, "prefix": "Two", "without": ("man", "dog"), "sample": True,
         "temperature": 0.8, "top_k": 50, "top_p": 0.9, "seed": 7,
         "prompt": "What is he holding?", "style": "alt", "explain": "A dog.",
+        "heatmaps": "evidence",
     }  # fmt: skip
     app, seen = command_of(Request)
     line: list[str] = []
@@ -101,6 +102,11 @@ def test_every_setting_has_a_sentence_and_every_number_bounds():
         assert known.about.help[0].isupper() and known.about.help.endswith(".")
         if known.type in (int, float):
             assert known.about.least < known.about.most, known.name
+
+
+def test_heatmaps_may_be_asked_for_by_yes_and_no():
+    assert Request(heatmaps=True) == Request() and Request().heatmaps == "attention"
+    assert not Request(heatmaps=False).heatmaps and not Request().with_(heatmaps=False).heatmaps
 
 
 def test_a_word_is_no_list_of_letters():

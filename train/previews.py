@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from captioner.annotations import AnnotatedImage
-from captioner.attention import Placement
+from captioner.attention import Placement, word_maps
 from captioner.captioner import finish
 from captioner.generation import Hypothesis
 from captioner.model import CaptionModel
@@ -30,7 +30,9 @@ def write_previews(
         pixels = torch.from_numpy(to_square(photo, model.config.encoder.size).copy())[None]
         with torch.inference_mode():
             weights = model.look(model.memory(pixels.to(device)), [hypothesis.ids])[0].numpy()
-        caption = finish(model, photo, hypothesis, weights, Placement.whole(model.grid))
+        grid = Placement.whole(model.grid)
+        maps = word_maps(weights, model.tokenizer.words(hypothesis.ids), grid, model.combine)
+        caption = finish(model, photo, hypothesis, maps, grid)
         files.append(folder / f"{example.file.stem}.png")
         caption.contact_sheet().save(files[-1])
         lines.append(f"{example.file.name}\t{caption.text}")

@@ -94,7 +94,7 @@ def _engine(spec: JobSpec) -> Start:
 
 def _report(spec: JobSpec, tally: Tally, *, stopped: bool) -> None:
     """What there is to say at the end, on stderr."""
-    if tally.before and (spec.write_metadata or spec.heatmaps):
+    if tally.before and (spec.write_metadata or spec.sheets):
         what = "were not written into" if spec.write_metadata else "have no new sheet"
         typer.echo(
             f"Note: {tally.before} photos that had their caption before {what}; "

@@ -65,9 +65,10 @@ class JobSpec:
     samples: bool = setting(
         False, "Caption the sample photographs that come with scikit-image."
     )  # fmt: skip
-    heatmaps: Path | None = setting(
-        None, "Write a contact sheet (PNG) of each photo into this folder.", value="FOLDER"
-    )
+    sheets: Path | None = setting(
+        None, "Write a contact sheet (PNG) of each photo into this folder.", flag="--heatmaps",
+        value="FOLDER",
+    )  # fmt: skip
     write_metadata: bool = setting(
         False, "Write the caption into the photo as its description (XMP); the photo as it was is "
         "kept as NAME_original.",
@@ -190,7 +191,7 @@ class JobSpec:
     @property
     def config(self) -> EngineConfig:
         return EngineConfig(
-            request=self.request.with_(heatmaps=self.heatmaps is not None),
+            request=self.request if self.sheets else self.request.with_(heatmaps=""),
             batch_size=self.batch_size, seconds=self.time_limit, skip=self.skip,
             ordered=self.ordered or self.records is None, steady=self.records is not None,
             model=self.model, device=self.device, dtype=self.dtype,
@@ -249,8 +250,10 @@ class JobSpec:
         output, kind = self.output, self.kind
         if kind and kind not in FORMATS:
             raise SettingError(f"There is no format {kind!r}: choose {', '.join(FORMATS)}.")
-        if self.heatmaps and self.heatmaps.exists() and not self.heatmaps.is_dir():
-            raise SettingError(f"`heatmaps` {self.heatmaps} is to be a folder for contact sheets.")
+        if self.sheets and self.sheets.exists() and not self.sheets.is_dir():
+            raise SettingError(f"`sheets` {self.sheets} is to be a folder for contact sheets.")
+        if self.request.heatmaps != Request.heatmaps and not self.sheets:
+            raise SettingError("`heatmaps` goes with `sheets`, which says where they are drawn.")
         if output is None:
             if kind == "txt" and self.write_metadata:
                 raise SettingError(

@@ -63,6 +63,7 @@ class HubModel(nn.Module, Generic[S]):
     default = Search(beams=3, length_penalty=1.0, max_length=30)
     square = False
     maps = "cross-attention"
+    fades = False
     patch: int
     begin: int
     end: int
@@ -190,6 +191,9 @@ class HubModel(nn.Module, Generic[S]):
         forced = len(self.tokenizer.forced)  # these were no choice
         found = torch.cat([torch.zeros_like(found[:, :forced]), found[:, forced:]], dim=1)
         return [row[: len(ids) + 1] for row, ids in zip(found, captions, strict=True)]
+
+    def faded(self, memory: S, shown: Tensor) -> S:
+        raise NotImplementedError
 
     def part(self, memory: S, photos: Sequence[int]) -> S:
         return memory.part(photos)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioner.decoder import KeyValue
+from captioner.evidence import fade
 from captioner.photos import Photo
 from captioner.request import Request
 
@@ -224,6 +225,14 @@ class CrossModel(HubModel[Looked]):
             at = len(before) - 1
             weights = torch.stack([w[i, :, at : at + len(ids), cells] for w in layers]).float()
             yield (weights if lens is None else weights @ lens).cpu()
+
+    @property
+    def fades(self) -> bool:  # type: ignore[override]
+        """Not where there are learned queries in place of cells."""
+        return self.maps == "cross-attention"
+
+    def faded(self, memory: Looked, shown: Tensor) -> Looked:
+        return replace(memory, memory=fade(memory.memory, shown.to(self.device), memory.first))
 
     def read(self, ids: Tensor, memory: Looked) -> Tensor:
         return self.run(ids, memory, None)

@@ -126,7 +126,11 @@ def test_a_sentence_is_explained_in_the_terminal_in_json_and_on_a_sheet(tiny, fo
     assert first == f"{photo}\tA dog in the snow."
     assert [line.split()[1] for line in rest] == ["A", "dog", "in", "the", "snow"]
     assert all(line.split()[0].endswith("%") for line in rest)
-    assert [path.suffix for path in (tmp_path / "sheets").iterdir()] == [".png"]
+    [sheet] = (tmp_path / "sheets").iterdir()
+    attention = sheet.read_bytes()
+    done = run(*asked, "--heatmaps", tmp_path / "sheets", "--maps", "evidence")
+    assert done.returncode == 0, done.stderr
+    assert attention.startswith(b"\x89PNG") and sheet.read_bytes() != attention
     content = json.loads(run(*asked, "--json").stdout)
     assert content["caption"] == "A dog in the snow." and len(content["words"]) == 5
     assert all(0 <= word["probability"] < 1 for word in content["words"])

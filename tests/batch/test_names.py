@@ -138,7 +138,7 @@ def test_any_name_that_the_file_system_takes_has_its_text_file_and_sheet(tmp_pat
     folder = photos(tmp_path / "photos", *map(os.fsdecode, names))
     paths = tuple(str(folder / os.fsdecode(name)) for name in names)
     for options in ({"format": "txt"}, {"format": "txt", "output": tmp_path / "out"}):
-        tally, said = do(paths=paths, heatmaps=tmp_path / "sheets", **options)
+        tally, said = do(paths=paths, sheets=tmp_path / "sheets", **options)
         assert (tally.captioned, tally.failed) == (len(names), 0), said
         assert len(list((tmp_path / "sheets").iterdir())) == len(names)
         where = options.get("output", folder)

@@ -116,8 +116,10 @@ def test_what_is_printed_skipped_and_ordered():
 
 def test_heatmaps_are_made_for_contact_sheets_only():
     assert not JobSpec(request=Request(beams=4)).config.request.heatmaps
-    made = JobSpec(request=Request(beams=4), heatmaps=Path("sheets")).config.request
-    assert made.heatmaps and made.beams == 4
+    made = JobSpec(request=Request(beams=4), sheets=Path("sheets")).config.request
+    assert made.heatmaps == "attention" and made.beams == 4
+    evidence = Request(heatmaps="evidence")
+    assert JobSpec(request=evidence, sheets=Path("sheets")).config.request == evidence
 
 
 @pytest.mark.parametrize(
@@ -127,12 +129,13 @@ def test_heatmaps_are_made_for_contact_sheets_only():
         ({"output": "x.jsonl", "as_json": True}, "--json prints the captions; with -o"),
         ({"annotations": Path("x"), "from_list": "y"}, "--annotations names .* leave --from out"),
         ({"split": "test"}, "--split goes with --annotations"),
-        ({"heatmaps": "{photo}"}, "--heatmaps .* is to be a folder"),
+        ({"sheets": "{photo}"}, "--heatmaps .* is to be a folder"),
+        ({"request": Request(heatmaps="evidence")}, "--maps goes with --heatmaps"),
     ],
 )
 def test_sentences_name_the_options(tmp_path, options, sentence):
     (photo := tmp_path / "a.png").write_bytes(png())
-    for name in ("output", "heatmaps"):
+    for name in ("output", "sheets"):
         if name in options:
             options = {**options, name: Path(options[name].replace("{photo}", str(photo)))}
     with pytest.raises(SettingError) as error:
@@ -252,7 +255,7 @@ def test_what_a_killed_run_leaves_is_recognised_wherever_it_is_cut(tmp_path):
 @pytest.mark.parametrize("named", ["a.png", ".", "*.png"])
 def test_a_contact_sheet_never_replaces_a_photo(photos, named, overwrite):
     before = everything(photos)
-    tally, said = do(paths=(named,), heatmaps=Path(), overwrite=overwrite)
+    tally, said = do(paths=(named,), sheets=Path(), overwrite=overwrite)
     assert everything(photos).items() >= before.items()
     assert tally.failed >= 1 and "a.png, which is an input of this command" in said
     if named == ".":  # c.jpg has nothing in its way
@@ -263,10 +266,10 @@ def test_the_sheet_of_one_photo_never_replaces_another(photos):
     (photos / "a.jpg").write_bytes(png("yellow"))  # its sheet is called a.png
     before = everything(photos)
     for overwrite in (False, True):
-        tally, said = do(paths=("a.jpg", "a.png"), heatmaps=photos, overwrite=overwrite)
+        tally, said = do(paths=("a.jpg", "a.png"), sheets=photos, overwrite=overwrite)
         assert tally.failed >= 1 and "The contact sheet of a.jpg would replace" in said
         assert everything(photos).items() >= before.items()
-    tally, said = do(paths=(".",), heatmaps=photos / "." / ".." / "photos", overwrite=True)
+    tally, said = do(paths=(".",), sheets=photos / "." / ".." / "photos", overwrite=True)
     assert everything(photos).items() >= before.items()
 
 
@@ -274,11 +277,11 @@ def test_a_sheet_replaces_a_sheet_and_other_pictures_only_with_overwrite(photos,
     sheets = tmp_path / "sheets"
     sheets.mkdir()
     (sheets / "a.png").write_bytes(mine := png("pink"))
-    tally, said = do(paths=("a.png",), heatmaps=sheets)
+    tally, said = do(paths=("a.png",), sheets=sheets)
     assert tally.failed == 1 and "was not made by this job" in said and "Traceback" not in said
     assert (sheets / "a.png").read_bytes() == mine
     for overwrite in (True, False):  # the second time it is our own
-        assert do(paths=("a.png",), heatmaps=sheets, overwrite=overwrite)[0].captioned == 1
+        assert do(paths=("a.png",), sheets=sheets, overwrite=overwrite)[0].captioned == 1
         assert (sheets / "a.png").read_bytes() == SHEET
 
 

@@ -432,3 +432,28 @@ def test_a_sentence_is_explained_by_a_hub_model(loaded):
     assert all(word.heatmap is not None and 0 < word.probability < 1 for word in caption.words)
     with pytest.raises(SettingError, match="shorten it"):
         model.explain(photos(1)[0], "a dog in the snow " * 200)
+
+
+@pytest.mark.parametrize("kind", [("blip", 0), ("encoder_decoder", "vit", "gpt2"), ("florence2",)])
+def test_models_with_cross_attention_have_evidence_maps(loaded, kind):
+    model = loaded(*kind)
+    caption = model.caption(photos(1)[0], ASKED, heatmaps="evidence")
+    assert caption.maps == "evidence" and caption.words
+    for word in caption.words:
+        assert word.heatmap.min() >= 0 and word.heatmap.sum() == pytest.approx(1, abs=1e-4)
+    seen = model.model.see([caption.photo], ASKED)
+    cells = model.model.placement(seen, 0).cells
+    with torch.inference_mode():
+        whole, hidden = (
+            model.model.logprobs(model.model.faded(seen, shown), [caption.ids])[0]
+            for shown in (torch.ones(1, cells), torch.zeros(1, cells))
+        )
+        [plain] = model.model.logprobs(seen, [caption.ids])
+    assert torch.allclose(plain, whole, atol=1e-4) and not torch.allclose(plain, hidden, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [("git",), ("qformer", "blip2", "t5")])
+def test_models_without_have_a_sentence(loaded, kind):
+    model = loaded(*kind)
+    with pytest.raises(SettingError, match="has no evidence maps"):
+        model.caption(photos(1)[0], ASKED, heatmaps="evidence")
