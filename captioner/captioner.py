@@ -335,7 +335,7 @@ class Captioner:
             memory = self.model.see([caption.photo], request)
             [maps] = heatmaps(self.model, memory, [caption.ids], kind)
         if maps is None:
-            raise CaptionerError(_no_maps(self.name))
+            raise CaptionerError(no_maps(self.name))
         words = [replace(w, heatmap=m) for w, m in zip(caption.words, maps, strict=True)]
         return replace(caption, words=words, maps=kind_of(self.model, kind), request=request)
 

@@ -54,8 +54,9 @@ class LocalEngine:
             self.pool.close()
             raise
         self.settings = settings(config, self.model, self.search)
-        self.drawn = config.request.heatmaps and bool(self.model.model.maps)
-        self.notes = [no_maps(self.model.name)] if config.request.heatmaps > self.drawn else []
+        asked, there = bool(config.request.heatmaps), bool(self.model.model.maps)
+        self.drawn = asked and there
+        self.notes = [no_maps(self.model.name)] if asked and not there else []
         self.decoder = Decoder(
             self.model.size,
             DRAWN_SIDE if self.drawn else None,

@@ -38,7 +38,8 @@ def add_endpoints(service: CaptionService, folders: FolderService) -> None:
         """Caption a photo.
 
         options: model, beams, alternatives, prefix, without, sample, temperature, top_k, top_p,
-        seed, min_length, max_length, length_penalty, no_repeat, explain; all may be left out.
+        seed, min_length, max_length, length_penalty, no_repeat, explain, heatmaps;
+        all may be left out.
         Returns the caption, its confidence, words with probabilities, and alternatives.
         """
         return _caption(service, photo, options)[0]

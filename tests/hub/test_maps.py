@@ -437,7 +437,7 @@ def test_a_sentence_is_explained_by_a_hub_model(loaded):
 @pytest.mark.parametrize("kind", [("blip", 0), ("encoder_decoder", "vit", "gpt2"), ("florence2",)])
 def test_models_with_cross_attention_have_evidence_maps(loaded, kind):
     model = loaded(*kind)
-    caption = model.caption(photos(1)[0], ASKED, heatmaps="evidence")
+    caption = model.explain(photos(1)[0], "a dog in the snow", heatmaps="evidence")
     assert caption.maps == "evidence" and caption.words
     for word in caption.words:
         assert word.heatmap.min() >= 0 and word.heatmap.sum() == pytest.approx(1, abs=1e-4)
