@@ -331,6 +331,8 @@ class Captioner:
         "evidence". Raises CaptionerError for a model that has none of that kind."""
         request = caption.request.with_(heatmaps=kind)
         self.search(request)
+        if caption.blank:  # its maps are flat, of either kind
+            return replace(caption, maps=kind_of(self.model, kind), request=request)
         with torch.inference_mode():
             memory = self.model.see([caption.photo], request)
             [maps] = heatmaps(self.model, memory, [caption.ids], kind)

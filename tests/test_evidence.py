@@ -119,6 +119,14 @@ def test_a_caption_has_the_heatmaps_that_are_asked_for(small, photos):
     assert small.caption(photos[0], heatmaps=False).to_dict()["heatmaps"] == ""
 
 
+def test_a_blank_picture_has_flat_maps_of_either_kind(small):
+    caption = small.caption(np.full((40, 60, 3), 90, np.uint8))
+    assert caption.blank
+    other = small.with_heatmaps(caption, "evidence")
+    assert other.maps == "evidence" and other.words == caption.words
+    assert np.ptp(other.words[0].heatmap) == 0
+
+
 def test_the_sheet_says_which_maps_it_shows(small, photos):
     attention = small.caption(photos[0])
     named = attention.contact_sheet()
