@@ -75,7 +75,7 @@ def _speed(options: argparse.Namespace, folder: Path) -> int:
     for file in files:
         file.read_bytes()  # into the page cache
     config = EngineConfig(
-        batch_size=options.batch_size, steady=True, request=Request(beams=3, heatmaps=False),
+        batch_size=options.batch_size, steady=True, request=Request(beams=3, heatmaps=""),
         device=options.device, dtype=options.dtype,
     )  # fmt: skip
     plain, ours = _Clock(), _Clock()

@@ -238,10 +238,10 @@ class JobSpec:
             raise SettingError("`annotations` names the photos itself: leave `from_list` out.")
         if self.split and not self.annotations:
             raise SettingError("`split` goes with `annotations`.")
-        if self.request.alternatives and self.in_place and not self.heatmaps:
+        if self.request.alternatives and self.in_place and not self.sheets:
             raise SettingError(
                 "`alternatives` have no place in a photo's text file or description: give `output` "
-                "captions.jsonl, or `heatmaps`, which shows them."
+                "captions.jsonl, or `sheets`, which shows them."
             )
         if self.alt_text and not self.write_metadata:
             raise SettingError("`alt_text` goes with `write_metadata`.")
