@@ -199,9 +199,9 @@ def experiments(quick: bool) -> list[Experiment]:
     tokens: tuple[int, ...] = (8, 16, 32, 64)
     beams: tuple[int, ...] = (1, 2, 4, 8)
     if quick:
-        patches, tokens, beams = (49, 196), (4, 16), (1, 4)
-    length = 8 if quick else 16
-    one, search = Case(photos=4, tokens=length), Case(beams=3, tokens=length)
+        patches, tokens, beams = (25, 100), (4, 8), (1, 4)
+    length, photos = (4, 2) if quick else (16, 4)
+    one, search = Case(photos=photos, tokens=length), Case(beams=3, tokens=length)
     attention = "The cross-attention of all layers, one pass"
     writing = "Writing a caption token by token"
     return [

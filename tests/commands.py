@@ -1,5 +1,5 @@
-"""The command `captioner` as a process of its own, forked from one that has imported torch already:
-that import takes some seconds, and the tests run a hundred commands.
+"""`captioner` and `python -m train` as processes of their own, forked from one that has imported
+torch already: that import takes some seconds, and the tests run a hundred commands.
 
 A process is as real as one that is started from a shell: it has its own standard streams, signals
 and exit status, and can be killed.
@@ -11,24 +11,31 @@ import os
 import subprocess
 import sys
 import threading
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 ENVIRONMENT = {"COLUMNS": "100", "NO_COLOR": "1"}
 _forked = multiprocessing.get_context("forkserver")
-_forked.set_forkserver_preload(["captioner.captioner", "captioner.cli", "timm"])
+_forked.set_forkserver_preload(["captioner.captioner", "captioner.cli", "timm", "train.setup"])
 
 
 class Command:
     """A command that runs, as `subprocess.Popen` has it."""
 
-    def __init__(self, *arguments: object, cwd: object = None, input: str | bytes | None = None):
+    def __init__(
+        self,
+        *arguments: object,
+        program: str = "captioner.cli",
+        cwd: object = None,
+        input: str | bytes | None = None,
+    ):
         self.args = [str(argument) for argument in arguments]
         pipes = [_forked.Pipe(duplex=False) for _ in range(3)]
         (stdin, given), *outs = pipes
         self._process = _forked.Process(
             target=_main,
-            args=(self.args, str(cwd or Path.cwd()), stdin, *(write for _, write in outs)),
+            args=(program, self.args, str(cwd or Path.cwd()), stdin, *(w for _, w in outs)),
         )
         self._process.start()
         stdin.close()
@@ -80,15 +87,20 @@ class Command:
         self._process.kill()
 
 
-def start(*arguments: object) -> Command:
-    return Command(*arguments)
+def start(*arguments: object, program: str = "captioner.cli") -> Command:
+    """program: the module whose `main` is to run, such as `train.__main__`."""
+    return Command(*arguments, program=program)
 
 
 def run(
-    *arguments: object, cwd: object = None, input: str | bytes | None = None, timeout: float = 600
+    *arguments: object,
+    program: str = "captioner.cli",
+    cwd: object = None,
+    input: str | bytes | None = None,
+    timeout: float = 600,
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end."""
-    command = Command(*arguments, cwd=cwd, input=input)
+    command = Command(*arguments, program=program, cwd=cwd, input=input)
     try:
         out, err = (text.decode("utf-8") for text in command.communicate(timeout))
     except BaseException:
@@ -104,7 +116,7 @@ def _write(pipe: Connection, data: bytes) -> None:
             stream.write(data)
 
 
-def _main(arguments: list[str], cwd: str, *streams: Connection) -> None:
+def _main(program: str, arguments: list[str], cwd: str, *streams: Connection) -> None:
     """In the new process: what a shell and the interpreter do before a command begins."""
     for number, stream in enumerate(streams):
         os.dup2(stream.fileno(), number)
@@ -115,6 +127,4 @@ def _main(arguments: list[str], cwd: str, *streams: Connection) -> None:
     os.environ.update(ENVIRONMENT)
     os.chdir(cwd)
     sys.argv = ["captioner", *arguments]
-    from captioner.cli import main
-
-    sys.exit(main())
+    sys.exit(import_module(program).main())

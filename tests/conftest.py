@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+# Tests run side by side, a process for each core. Threads of torch that share a core wait for one
+# another by spinning, which made some tests ten times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch

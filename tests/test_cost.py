@@ -1,8 +1,8 @@
 """The formulas of docs/cross-attention.md hold for real tensors, and eval.cost measures them."""
 
+import contextlib
+import io
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -11,8 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from captioner.decoder import DecoderConfig, TextDecoder
 from eval import cost
-
-from .conftest import ROOT
 
 SMALL = DecoderConfig(vocab_size=50, width=32, layers=2, heads=4, positions=32)
 
@@ -25,11 +23,10 @@ def decoder() -> TextDecoder:
 
 @pytest.fixture(scope="module")
 def quick() -> dict:
-    """What the command prints, from a process of its own."""
-    command = [sys.executable, "-m", "eval", "cost", "--quick", "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    """What the command prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert cost.main(["--quick", "--json"]) == 0
+    return json.loads(printed.getvalue())
 
 
 @pytest.mark.parametrize(("photos", "beams", "tokens", "patches"), [(1, 1, 1, 1), (3, 2, 5, 7)])

@@ -12,7 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from . import commands
 from .test_train import recipe_words, squares  # noqa: F401 (a fixture)
+
+TRAIN = "train.__main__"
 
 SMALL = {
     "model.size": 32, "model.trunk_stages": 0, "model.dropout": 0.0,
@@ -23,29 +26,24 @@ SMALL = {
 }  # fmt: skip
 
 
-def command(squares, out, processes=1, changes=None):  # noqa: F811
-    words = ["-m", "train"]
-    if processes > 1:
-        words = [
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            processes,
-            *words,
-        ]
-    words += recipe_words(squares, {**SMALL, **(changes or {})})
+def arguments(squares, out, changes=None):  # noqa: F811
+    words = recipe_words(squares, {**SMALL, **(changes or {})})
     words += ["--out", out, "--images", squares]
     words += ["--annotations", squares / "captions.json", "--text", squares / "text.txt"]
     words += ["--val", "squares", squares, squares / "captions.json", "--device", "cpu"]
-    return [sys.executable, *map(str, words)]
+    return list(map(str, words))
 
 
 def run(squares, out, processes=1, changes=None):  # noqa: F811
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command(squares, out, processes, changes), env=env, capture_output=True, text=True
-    )
+    words = arguments(squares, out, changes)
+    if processes == 1:
+        done = commands.run(*words, program=TRAIN)
+    else:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+        done = subprocess.run(
+            [sys.executable, *launcher, str(processes), "-m", "train", *words],
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     lines = (out / "curves.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
@@ -90,10 +88,8 @@ def test_a_killed_run_resumes_to_the_same_bits(squares, tmp_path):  # noqa: F811
     }
     run(squares, tmp_path / "whole", changes=settings)
     out = tmp_path / "killed"
-    words = command(squares, out, changes=settings)
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
     for at in (2, 7):  # steps after which the process is killed, at whatever it is doing
-        process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL)
+        process = commands.start(*arguments(squares, out, settings), program=TRAIN)
         while process.poll() is None and steps(out) < at:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
