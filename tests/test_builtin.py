@@ -73,6 +73,7 @@ def test_the_card_names_its_scores_and_their_command(builtin):
         assert f"{figures['CIDEr-D']:.3f}" in card
 
 
+@pytest.mark.long
 def test_captions_of_the_validation_photos_are_sentences_and_score(model, builtin, data):
     """200 photos of each set: the floor is well below the card's figures on the whole sets."""
     about = json.loads((builtin / "config.json").read_text(encoding="utf-8"))["about"]

@@ -225,7 +225,7 @@ def test_the_recipe_for_coco_runs_with_a_small_vit(squares, tmp_path):  # noqa: 
     assert train("scst", critical).grid == (7, 7)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile wants a C++ compiler")
 def test_a_compiled_step_learns_what_a_plain_one_learns(squares, tmp_path):  # noqa: F811
     settings = {

@@ -30,6 +30,7 @@ def test_a_corpus_of_broken_files_is_accounted_for(tiny, tmp_path):
     assert "1 hidden" in done.stderr and "1 seen before" in done.stderr
 
 
+@pytest.mark.long
 def test_memory_is_flat(tiny, tmp_path):
     pytest.importorskip("resource", reason="peak memory is not told on this system")
     from eval.batch import measure_memory

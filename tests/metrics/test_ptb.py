@@ -103,7 +103,7 @@ def _annotated(path: Path) -> list[str]:
         "coco-more/captions_train.json",
         "flickr30k-mini/captions_train.json",
         "text/coco_captions.txt.gz",
-        "text/flickr30k_captions.txt.gz",
+        pytest.param("text/flickr30k_captions.txt.gz", marks=pytest.mark.long),
     ],
 )
 def test_real_captions_as_java(name: str) -> None:

@@ -235,17 +235,23 @@ def test_two_people_at_once_do_not_see_each_other(open_page, model, photos):
         assert np.abs(seen - wanted).max() <= 3
 
 
-def test_pictures_of_the_page(open_page, photos):
-    """Light, dark and phone, kept to be looked at: build/page/*.png."""
+WIDE = {"viewport": {"width": 1360, "height": 900}}
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        pytest.param("light", WIDE, marks=pytest.mark.long),
+        pytest.param("dark", {**WIDE, "color_scheme": "dark"}, marks=pytest.mark.long),
+        ("phone", {"viewport": {"width": 390, "height": 844}, "has_touch": True}),
+    ],
+)
+def test_pictures_of_the_page(open_page, photos, name, options):
+    """Kept to be looked at: build/page/*.png."""
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
-    for name, options in {
-        "light": {"viewport": {"width": 1360, "height": 900}},
-        "dark": {"viewport": {"width": 1360, "height": 900}, "color_scheme": "dark"},
-        "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True},
-    }.items():
-        page = open_page(**options)
-        upload(page, photos[4])
-        page.wait_for_timeout(300)
-        page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
-        assert page.evaluate("document.body.classList.contains('dark')") == (name == "dark")
+    page = open_page(**options)
+    upload(page, photos[4])
+    page.wait_for_timeout(300)
+    page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("document.body.classList.contains('dark')") == (name == "dark")
