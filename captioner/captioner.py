@@ -50,7 +50,8 @@ Photos = list[PhotoSource] | tuple[PhotoSource, ...]
 class Word:
     """One word of a caption.
 
-    probability: the model's, of all its tokens given what stands before.
+    probability: the model's, of all its tokens given what stands before; NaN where a server does
+        not say.
     given: whether it was given as a part of the prefix and not chosen by the model.
     heatmap: (h, w) float32 over the whole photo, not negative, sums to 1. Of attention it is over
         the patch grid: where the model looked to write the word. Of evidence it is four times as
@@ -64,7 +65,7 @@ class Word:
 
     def to_dict(self) -> dict[str, Any]:
         """Text and probability, for JSON; "given" where it was."""
-        about = {"text": self.text, "probability": round(self.probability, 4)}
+        about = {"text": self.text, "probability": _rounded(self.probability)}
         return {**about, "given": True} if self.given else about
 
 
@@ -118,17 +119,21 @@ class Caption:
 
     def to_dict(self) -> dict[str, Any]:
         """Text, confidence, words and the kind of their heatmaps, alternatives and whether the
-        picture is blank, for JSON; probabilities to 4 digits."""
+        picture is blank, for JSON; probabilities to 4 digits, None where they are not known."""
         return {
             "caption": self.text,
-            "confidence": round(self.confidence, 4),
+            "confidence": _rounded(self.confidence),
             "words": [w.to_dict() for w in self.words],
             "heatmaps": self.maps,
             "alternatives": [
-                {"caption": a.text, "confidence": round(a.confidence, 4)} for a in self.alternatives
+                {"caption": a.text, "confidence": _rounded(a.confidence)} for a in self.alternatives
             ],
             "blank": self.blank,
         }
+
+
+def _rounded(probability: float) -> float | None:
+    return None if math.isnan(probability) else round(probability, 4)
 
 
 def _heatmap(word: Word) -> np.ndarray:
@@ -146,6 +151,8 @@ class Captioner:
         if isinstance(model, nn.Module):
             model.eval().to(device=device, dtype=dtype)
         self.model = model
+        self.fits = 1 << 30
+        """The most photos that go into its memory at a time, as far as a job has found out."""
         self.device = device
         self.dtype = dtype
 
@@ -475,8 +482,10 @@ def load(
     *,
     device: str | None = None,
     dtype: str | None = None,
+    server: str | None = None,
 ) -> Captioner:
-    """The model in the box, one in a folder, or one of the Hugging Face hub, ready to caption.
+    """The model in the box, one in a folder, one of the Hugging Face hub, or one that runs on a
+    server, ready to caption.
 
     Args:
         model: a model folder as `python -m train` writes it, a checkpoint of the transformers
@@ -484,10 +493,18 @@ def load(
         device: "cpu", "cuda", "cuda:1", "mps"; None for the best there is.
         dtype: "float32", "bfloat16", "float16"; None for what the device is quickest in without
             changing captions noticeably.
+        server: the address of a server with the OpenAI chat interface, which runs the model of this
+            name, such as "http://localhost:8000/v1".
 
     Raises:
-        ModelError: the folder is missing, damaged or of another kind, or the hub has no such model.
+        ModelError: the folder is missing, damaged or of another kind, the hub has no such model, or
+            the server cannot be reached.
     """
+    if server:
+        from .server import ServerModel
+
+        served = ServerModel(server, str(model) if model else None)
+        return Captioner(served, device=torch.device("cpu"), dtype=torch.float32)
     where = choose_device(device)
     kind = choose_dtype(dtype, where)
     name = model or BUILTIN

@@ -14,8 +14,8 @@ import typer
 from .settings import Known, Setting, settings_of
 
 MODEL = Setting(
-    "The folder of the model; without it, the model in the box is used.",
-    flag="--model -m", value="FOLDER",
+    "The model: a folder, or a name of the Hugging Face hub; without it, the model in the box.",
+    flag="--model -m", value="MODEL",
 )  # fmt: skip
 DEVICE = Setting(
     "Where the model computes: cpu, cuda, cuda:1 or mps; without it, on the best there is.",

@@ -48,7 +48,9 @@ class LocalEngine:
         try:
             from captioner.captioner import DRAWN_SIDE, load, no_maps
 
-            self.model = load(config.model, device=config.device, dtype=config.dtype)
+            self.model = load(
+                config.model, device=config.device, dtype=config.dtype, server=config.server
+            )
             self.search = self.model.search(config.request)
         except BaseException:
             self.pool.close()
@@ -89,8 +91,8 @@ class LocalEngine:
         except RuntimeError as error:
             if "out of memory" in str(error):
                 raise CaptionerError(
-                    f"{self.model.device} has not enough memory for {self.config.batch_size} "
-                    "photos at once: give a smaller --batch-size. What has been written is safe."
+                    f"{self.model.device} has not enough memory for a single photo with these "
+                    "settings. What has been written is safe."
                 ) from error
             raise
 
@@ -111,6 +113,7 @@ def settings(config: EngineConfig, model: Captioner, search: Search) -> dict[str
     return {
         "captioner": __version__,
         "model": model.name,
+        **({"server": model.model.about["server"]} if config.server else {}),
         "weights_sha256": digest.hexdigest() if any(f.is_file() for f in files) else "",
         "dtype": str(model.dtype).removeprefix("torch."),
         **search.to_dict(),

@@ -12,13 +12,13 @@ class Word(TypedDict):
     """given: True for a word of the prefix, which the model did not choose."""
 
     text: str
-    probability: float
+    probability: float | None
     given: NotRequired[bool]
 
 
 class Alternative(TypedDict):
     caption: str
-    confidence: float
+    confidence: float | None
 
 
 @final
@@ -28,7 +28,7 @@ class Record(TypedDict):
     file: str
     image_id: int | str | None
     caption: str
-    confidence: float
+    confidence: float | None
     words: list[Word]
     alternatives: list[Alternative]
     model: str

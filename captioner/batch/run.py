@@ -140,15 +140,14 @@ def _decoded(
 
 def _caption(model: Captioner, batch: _Batch, request: Request, draw: Draw | None) -> list[Outcome]:
     good = [answer for answer in batch.decoded if isinstance(answer, Decoded)]
-    captions: Iterator[Caption] = iter(())
-    if good:
-        squares = [one.pixels for one in good if one.pixels is not None]
-        pixels = np.stack(squares) if squares else None
-        captions = iter(model.caption_pixels(pixels, [one.photo for one in good], request))
+    captions = iter(_captions(model, good, request))
     outcomes = []
     for item, answer in zip(batch.items, batch.decoded, strict=True):
         if isinstance(answer, Decoded):
             caption = next(captions)
+            if isinstance(caption, PhotoError):
+                outcomes.append(Outcome(item, error=str(caption)))
+                continue
             picture = draw(caption) if draw else None
             outcomes.append(Outcome(item, record(item, caption, model), picture=picture))
         elif isinstance(answer, LeftOut):
@@ -156,3 +155,37 @@ def _caption(model: Captioner, batch: _Batch, request: Request, draw: Draw | Non
         else:
             outcomes.append(Outcome(item, error=str(answer)))
     return outcomes
+
+
+def _captions(
+    model: Captioner, photos: Sequence[Decoded], request: Request
+) -> list[Caption | PhotoError]:
+    """The captions of a batch, or why a photo has none. A batch that does not fit into memory, or
+    in which a photo is refused, is halved."""
+    if not photos:
+        return []
+    if len(photos) > model.fits:
+        parts = [photos[at : at + model.fits] for at in range(0, len(photos), model.fits)]
+        return [one for part in parts for one in _captions(model, part, request)]
+    squares = [one.pixels for one in photos if one.pixels is not None]
+    pixels = np.stack(squares) if squares else None
+    try:
+        return [*model.caption_pixels(pixels, [one.photo for one in photos], request)]
+    except PhotoError as error:
+        if len(photos) == 1:
+            return [error]
+    except (RuntimeError, MemoryError) as error:
+        if len(photos) == 1 or not _out_of_memory(error):
+            raise
+        model.fits = max(1, len(photos) // 2)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    middle = (len(photos) + 1) // 2
+    halves = (photos[:middle], photos[middle:])
+    return [one for half in halves for one in _captions(model, half, request)]
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        sign in str(error) for sign in ("out of memory", "can't allocate memory")
+    )

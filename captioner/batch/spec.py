@@ -101,6 +101,11 @@ class JobSpec:
         None, "How many models --engine ray starts in the cluster.", value="N"
     )
     model: str | None = setting(None, MODEL)
+    server: str | None = setting(
+        None, "Caption with a model that runs behind the OpenAI chat interface, such as "
+        "http://localhost:8000/v1; --model is its name there, a key is read from OPENAI_API_KEY.",
+        value="URL",
+    )  # fmt: skip
     device: str | None = setting(None, DEVICE)
     dtype: str | None = setting(None, DTYPE)
 
@@ -194,7 +199,7 @@ class JobSpec:
             request=self.request if self.sheets else self.request.with_(heatmaps=""),
             batch_size=self.batch_size, seconds=self.time_limit, skip=self.skip,
             ordered=self.ordered or self.records is None, steady=self.records is not None,
-            model=self.model, device=self.device, dtype=self.dtype,
+            model=self.model, server=self.server, device=self.device, dtype=self.dtype,
         )  # fmt: skip
 
     # What makes no sense.
@@ -232,6 +237,8 @@ class JobSpec:
             raise SettingError("`time_limit` must be above 0.")
         if self.engine not in ENGINES:
             raise SettingError(f"There is no engine {self.engine!r}: choose local or ray.")
+        if self.server and (self.device or self.dtype):
+            raise SettingError("`server` computes elsewhere: leave `device` and `dtype` out.")
         if self.workers and self.engine != "ray":
             raise SettingError("`workers` goes with `engine` ray.")
         if self.annotations and self.from_list:
