@@ -10,12 +10,16 @@ import torch
 
 from captioner.batch.decode import Decoded
 from captioner.batch.items import Item
+from captioner.batch.job import run_job
+from captioner.batch.local_engine import LocalEngine
+from captioner.batch.progress import Progress, Tally
 from captioner.batch.run import _Batch, _caption
+from captioner.batch.spec import JobSpec
 from captioner.errors import PhotoError
 from captioner.photos import Photo
 from captioner.request import Request
 
-from ..commands import run, start
+from ..commands import start
 from .checkpoints import photos
 
 ASKED = Request(max_length=5, heatmaps=False)
@@ -73,23 +77,33 @@ def test_a_photo_that_is_refused_is_the_only_one_without_a_caption(model, monkey
     assert all(one.record for one in found if not one.error)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_job_with_a_hub_model_that_is_killed_continues_and_its_bytes_are_the_same(made, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     rng = np.random.default_rng(1)
     for i, image in enumerate(photos(40, 4)):
         image.resize((int(rng.integers(40, 200)), 60)).save(folder / f"{i:03}.jpg")
-    job = ("caption", folder, "--model", made("blip", 0), "--device", "cpu", "-q", "--ordered",
-           "--batch-size", "2", "--beams", "3")  # fmt: skip
-    assert run(*job, "-o", tmp_path / "whole.jsonl").returncode == 0
+    job = {"paths": (str(folder),), "model": str(made("blip", 0)), "device": "cpu",
+           "batch_size": 2, "request": Request(beams=3), "ordered": True}  # fmt: skip
+    here(JobSpec(**job, output=tmp_path / "whole.jsonl"))
     torn = tmp_path / "torn.jsonl"
-    killed = start(*job, "-o", torn)
+    killed = start(
+        "caption", folder, "--model", job["model"], "--device", "cpu", "--batch-size", "2",
+        "--beams", "3", "--ordered", "-q", "-o", torn,
+    )  # fmt: skip
     while not torn.exists() or torn.read_bytes().count(b"\n") < 6:
         time.sleep(0.01)
         assert killed.poll() is None
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     assert torn.read_bytes().count(b"\n") < 40
-    assert run(*job, "-o", torn).returncode == 0
+    here(JobSpec(**job, output=torn))
     assert torn.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def here(spec: JobSpec) -> None:
+    """Run a job in this process, which has the library imported."""
+    tally = Tally()
+    progress = Progress(tally, quiet=True, bar=False)
+    run_job(spec, spec.check(), LocalEngine, tally, progress, lambda: False)
