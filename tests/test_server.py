@@ -126,7 +126,9 @@ def photos(folder: Path, count: int) -> list[Path]:
     for i in range(count):
         colour = (i % 16 * 16 + 8, i // 16 * 16 + 8, 136)
         paths.append(folder / f"{i:03}.png")
-        Image.new("RGB", (20, 20), colour).save(paths[-1])
+        image = Image.new("RGB", (64, 32), colour)
+        image.paste(Image.effect_noise((32, 32), 90), (32, 0))  # a plain picture is called blank
+        image.save(paths[-1])
     return paths
 
 
