@@ -70,7 +70,8 @@ class ServerVocabulary(Vocabulary):
     def encode_prefix(self, prefix: str) -> list[int]:
         return [self.id(piece.encode()) for piece in re.findall(r"\s*\S+", prefix)]
 
-    encode = encode_prefix
+    def encode(self, caption: str) -> list[int]:
+        return self.encode_prefix(caption)
 
 
 class ServerModel:
@@ -80,6 +81,7 @@ class ServerModel:
     side = 768
     square = False
     maps = ""
+    fades = False
     combine = Combine()
 
     def __init__(self, server: str, name: str | None):
@@ -153,6 +155,9 @@ class ServerModel:
 
     def logprobs(self, memory: Any, captions: Sequence[Sequence[int]]) -> list[Tensor]:
         raise CaptionerError(f"{self.name} runs on a server, which explains no given sentence.")
+
+    def faded(self, memory: Any, shown: Tensor) -> Any:
+        raise NotImplementedError
 
     def placement(self, memory: Any, photo: int) -> Placement:
         return Placement(())

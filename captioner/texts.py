@@ -132,8 +132,8 @@ def from_cell(text: str) -> str:
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
 
 
-def percent(probability: float) -> str:
+def percent(probability: float | None) -> str:
     """A probability as people read it; "" for what is none."""
-    if not 0 <= probability <= 1:  # also NaN
+    if probability is None or not 0 <= probability <= 1:  # also NaN
         return ""
     return "<1%" if probability < 0.005 else f"{probability:.0%}"

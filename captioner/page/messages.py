@@ -95,7 +95,7 @@ class Row(TypedDict):
 
     file: str
     caption: NotRequired[str]
-    confidence: NotRequired[float]
+    confidence: NotRequired[float | None]
     error: NotRequired[str]
 
 
