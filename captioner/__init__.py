@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import CaptionerError, DataError, ModelError, PhotoError
 
 if TYPE_CHECKING:
-    from .captioner import Caption, Captioner, Word, load
+    from .caption import Caption, Word
+    from .captioner import Captioner, load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -31,6 +32,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Caption", "Captioner", "Word", "load"):
+    if name in ("Caption", "Captioner", "Word", "load"):  # `captioner.captioner` has them all
         return getattr(import_module(".captioner", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

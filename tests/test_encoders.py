@@ -12,7 +12,13 @@ import transformers as tf
 from torch import nn
 
 from captioner.decoder import DecoderConfig
-from captioner.encoders import HALF_MEAN, EncoderConfig, build_encoder, fold_batch_norm
+from captioner.encoders import (
+    HALF_MEAN,
+    EncoderConfig,
+    build_encoder,
+    config_for,
+    fold_batch_norm,
+)
 from captioner.errors import ModelError
 from captioner.model import CaptionModel, ModelConfig
 from captioner.tokenizer import CaptionTokenizer
@@ -386,32 +392,32 @@ def test_mean_and_std_as_lists_or_tuples_are_the_same_config():
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 
 
-def test_for_backbone_takes_mean_std_and_size_from_the_preprocessor(tmp_path):
+def test_config_for_takes_mean_std_and_size_from_the_preprocessor(tmp_path):
     tiny(tf.CLIPConfig(vision_config=VIT, text_config=TEXT), tmp_path / "clip", tf.CLIPModel)
     with pytest.raises(ModelError, match=r"preprocessor_config\.json"):
-        EncoderConfig.for_backbone("transformers", str(tmp_path / "clip"))
+        config_for("transformers", str(tmp_path / "clip"))
     crop = {"height": 32, "width": 32}
     tf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=crop).save_pretrained(
         tmp_path / "clip"
     )
-    config = EncoderConfig.for_backbone("transformers", str(tmp_path / "clip"))
+    config = config_for("transformers", str(tmp_path / "clip"))
     assert config.mean == pytest.approx(CLIP_MEAN)
     assert config.size == 32
     assert build_encoder(config).grid == (4, 4)
 
     tiny(tf.SiglipVisionConfig(**VIT), tmp_path / "siglip")
     tf.SiglipImageProcessor(size=crop).save_pretrained(tmp_path / "siglip")
-    config = EncoderConfig.for_backbone("transformers", str(tmp_path / "siglip"), size=40)
+    config = config_for("transformers", str(tmp_path / "siglip"), size=40)
     assert (config.mean, config.std, config.size) == ((0.5,) * 3, (0.5,) * 3, 40)
 
 
-def test_for_backbone_knows_timm(tmp_path):
-    config = EncoderConfig.for_backbone("timm", "tf_efficientnet_lite2", frozen_stages=5)
+def test_config_for_knows_timm(tmp_path):
+    config = config_for("timm", "tf_efficientnet_lite2", frozen_stages=5)
     assert (config.size, config.frozen_stages, config.mean) == (260, 5, (0.5,) * 3)
-    config = EncoderConfig.for_backbone("timm", "vit_base_patch16_clip_224.openai")
+    config = config_for("timm", "vit_base_patch16_clip_224.openai")
     assert config.mean == pytest.approx(CLIP_MEAN)
     timm_folder(tmp_path, "test_vit")
-    config = EncoderConfig.for_backbone("timm", str(tmp_path))
+    config = config_for("timm", str(tmp_path))
     assert (config.size, config.std) == (160, (0.5,) * 3)
     assert EncoderConfig().mean == HALF_MEAN
 

@@ -1,5 +1,7 @@
 """Heatmaps land where they should, look as sure as they are, and the sheet clips nothing."""
 
+import inspect
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
+from captioner.caption import OverlayOptions, SheetOptions
 from captioner.render import FULL, colour, contact_sheet, overlay
 
 FLAT = np.full((9, 9), 1 / 81, np.float32)
@@ -237,3 +240,11 @@ def test_any_sheet_keeps_its_margins(count, width, columns, size, title):
     words = [(title[i : i + 9], i / 40, FLAT) for i in range(count)]
     sheet = contact_sheet(Image.new("RGB", size), words, title=title, columns=columns, width=width)
     assert sheet.width == width and margins_are_empty(sheet)
+
+
+def test_a_caption_takes_the_options_of_its_pictures():
+    for function, options in ((overlay, OverlayOptions), (contact_sheet, SheetOptions)):
+        parameters = inspect.signature(function).parameters.values()
+        assert {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} == set(
+            options.__annotations__
+        )

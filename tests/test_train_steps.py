@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from captioner.encoders import EncoderConfig, build_encoder
+from captioner.encoders import build_encoder, config_for
 from captioner.model import CaptionModel
 from train.augment import cropped
 from train.build import resized
@@ -215,7 +215,7 @@ def test_the_recipe_for_coco_runs_with_a_small_vit(squares, tmp_path):  # noqa: 
         run.run()
         return run.model
 
-    encoder = EncoderConfig.for_backbone("transformers", str(tmp_path / "vit"))
+    encoder = config_for("transformers", str(tmp_path / "vit"))
     first = build_encoder(encoder).state_dict()
     short = {"stage.cross_entropy.epochs": 3, "stage.cross_entropy.warmup": 2}
     model = train("coco-vit", {"model.encoder": str(tmp_path / "vit"), **short})

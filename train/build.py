@@ -10,7 +10,7 @@ from torch import nn
 
 from captioner.annotations import AnnotatedImage
 from captioner.decoder import DecoderConfig
-from captioner.encoders import EncoderConfig, fold_batch_norm, has_weights
+from captioner.encoders import EncoderConfig, config_for, fold_batch_norm, has_weights
 from captioner.errors import DataError
 from captioner.generation import Search
 from captioner.model import CaptionModel, ModelConfig
@@ -122,7 +122,7 @@ def _encoder_config(r: ModelSettings) -> EncoderConfig:
                 "docs/encoders.md has the names that have. model.encoder_weights=none begins from "
                 "random ones."
             )
-        return EncoderConfig.for_backbone(
+        return config_for(
             r.encoder_library, r.encoder, r.size or None, frozen_stages=r.trunk_stages
         )
     config = EncoderConfig(library=r.encoder_library, name=r.encoder, frozen_stages=r.trunk_stages)

@@ -16,7 +16,7 @@ from typing import Any
 from captioner.errors import DataError
 from captioner.texts import JSON_LINES, has_json_lines, json_lines, kind_of, parse_json, read_text
 
-from .record import AnnotatedImage
+from .record import AnnotatedImage, captions_in, sort_caption
 
 SPLITS = ("train", "restval", "val", "test")
 """Karpathy's splits. restval is what he took of COCO's validation photos for training; his file and
@@ -72,30 +72,6 @@ def read_annotations(
     return _coco(path, entries, annotations, captions)
 
 
-def captions_in(content: Mapping[str, Any], where: str) -> tuple[list[str], list[str]]:
-    """The captions of an object with "captions" (a list) or "caption" (one), and their flaws.
-
-    where: what the object is, for the flaws.
-    """
-    texts: list[str] = []
-    flaws: list[str] = []
-    for key in ("captions", "caption"):
-        value = content.get(key)
-        values = value if isinstance(value, list) else [] if value is None else [value]
-        for one in values:
-            _sort(one, f'the "{key}" of {where}', texts, flaws)
-        if texts:
-            break
-    return texts, flaws
-
-
-def _sort(value: object, what: str, texts: list[str], flaws: list[str]) -> None:
-    if isinstance(value, str):
-        texts.append(value)
-    else:
-        flaws.append(f"{what} must be text, not {kind_of(value)}")
-
-
 # JSON ---------------------------------------------------------------------------------------------
 
 
@@ -140,7 +116,7 @@ def _coco(
         ids.setdefault(key, image_id)
         texts, flaws = found.setdefault(key, ([], []))
         if "caption" in annotation:
-            _sort(annotation["caption"], f'the "caption" of {where}', texts, flaws)
+            sort_caption(annotation["caption"], f'the "caption" of {where}', texts, flaws)
         elif "bbox" in annotation or "segmentation" in annotation:
             raise DataError(
                 f"{path} holds objects, not captions; give the captions_*.json beside it."
@@ -200,7 +176,7 @@ def _sentences(path: Path, image: AnnotatedImage, entry: dict[str, Any]) -> Anno
     for sentence in sentences:
         where = f"a sentence of image {image.image_id}"
         if "raw" in sentence:
-            _sort(sentence["raw"], f'the "raw" of {where}', texts, flaws)
+            sort_caption(sentence["raw"], f'the "raw" of {where}', texts, flaws)
         else:
             flaws.append(f'{where} has no "raw"')
     return replace(image, captions=tuple(texts), flaws=tuple(flaws))

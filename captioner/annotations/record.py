@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from captioner.texts import kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +58,29 @@ class AnnotatedImage:
     def photo(self) -> Path | bytes:
         """What `captioner.photos.load_photo` takes."""
         return self.file if self.member is None else self.member.read()
+
+
+def captions_in(content: Mapping[str, Any], where: str) -> tuple[list[str], list[str]]:
+    """The captions of an object with "captions" (a list) or "caption" (one), and their flaws.
+
+    where: what the object is, for the flaws.
+    """
+    texts: list[str] = []
+    flaws: list[str] = []
+    for key in ("captions", "caption"):
+        value = content.get(key)
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        for one in values:
+            sort_caption(one, f'the "{key}" of {where}', texts, flaws)
+        if texts:
+            break
+    return texts, flaws
+
+
+def sort_caption(value: object, what: str, texts: list[str], flaws: list[str]) -> None:
+    """Put what stands in the place of a caption with the texts, or what is wrong with it with the
+    flaws."""
+    if isinstance(value, str):
+        texts.append(value)
+    else:
+        flaws.append(f"{what} must be text, not {kind_of(value)}")

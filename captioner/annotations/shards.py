@@ -16,8 +16,7 @@ from captioner.errors import DataError
 from captioner.photos import PHOTO_SUFFIXES
 from captioner.tars import tar_members
 
-from .read import captions_in
-from .record import AnnotatedImage, Member
+from .record import AnnotatedImage, Member, captions_in
 
 
 def read_shards(path: Path) -> list[AnnotatedImage]:

@@ -19,7 +19,8 @@ from .items import Item
 from .pool import Pool
 
 if TYPE_CHECKING:
-    from captioner.captioner import Caption, Captioner
+    from captioner.caption import Caption
+    from captioner.captioner import Captioner
     from captioner.generation import Search
 
 FETCHERS = 8

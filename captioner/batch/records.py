@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, NotRequired, TypedDict, final
 
 if TYPE_CHECKING:
-    from captioner.captioner import Caption, Captioner
+    from captioner.caption import Caption
+    from captioner.captioner import Captioner
 
     from .items import Item
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from captioner.captioner import DRAWN_SIDE, Caption, Captioner
+from captioner.caption import Caption
+from captioner.captioner import DRAWN_SIDE, Captioner
 from captioner.errors import PhotoError
 from captioner.machine import cores
 from captioner.photos import Limits

@@ -4,12 +4,12 @@
 pixels (B, 3, S, S), it returns `PatchFeatures`: one C-wide vector for each cell of a grid laid over
 the photograph, rows first, with class and register tokens already dropped.
 
-`EncoderConfig.for_backbone(library, name)` fills in the size, mean and std that belong to the
-backbone. docs/encoders.md says which backbones there are and how they are named.
+`config_for(library, name)` fills in the size, mean and std that belong to the backbone.
+docs/encoders.md says which backbones there are and how they are named.
 """
 
 from .base import PatchEncoder, PatchFeatures
-from .build import build_encoder, has_weights
+from .build import build_encoder, config_for, has_weights
 from .config import HALF_MEAN, EncoderConfig
 from .folding import fold_batch_norm
 
@@ -19,6 +19,7 @@ __all__ = [
     "PatchEncoder",
     "PatchFeatures",
     "build_encoder",
+    "config_for",
     "fold_batch_norm",
     "has_weights",
 ]

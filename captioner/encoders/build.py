@@ -20,6 +20,26 @@ def build_encoder(config: EncoderConfig) -> PatchEncoder:
     return encoder_class(config.library)(config)
 
 
+def config_for(
+    library: str,
+    name: str,
+    size: int | None = None,
+    *,
+    fold_batch_norm: bool = True,
+    frozen_stages: int = 0,
+) -> EncoderConfig:
+    """The config of a backbone with the mean, std and size that it was trained with.
+
+    `size` overrides its own; the rest are fields. Raises ModelError for an unknown backbone, and
+    where a folder or hub id does not say how its photographs are prepared.
+    """
+    mean, std, own = encoder_class(library).preparation(name)
+    return EncoderConfig(
+        library, name, size or own, tuple(mean), tuple(std),
+        fold_batch_norm=fold_batch_norm, frozen_stages=frozen_stages,
+    )  # fmt: skip
+
+
 def has_weights(library: str, name: str) -> bool:
     """Whether a name brings pretrained weights, or stands for an architecture alone. Raises
     ModelError for a library or a name that is not known."""

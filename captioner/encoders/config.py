@@ -56,26 +56,3 @@ class EncoderConfig:
         must be left out while it has its default, or every cache is computed anew.
         """
         return asdict(self) | {"backbone": self.backbone or self.found}
-
-    @classmethod
-    def for_backbone(
-        cls,
-        library: str,
-        name: str,
-        size: int | None = None,
-        *,
-        fold_batch_norm: bool = True,
-        frozen_stages: int = 0,
-    ) -> "EncoderConfig":
-        """The config of a backbone with the mean, std and size that it was trained with.
-
-        `size` overrides its own; the rest are fields. Raises ModelError for an unknown backbone,
-        and where a folder or hub id does not say how its photographs are prepared.
-        """
-        from .build import encoder_class
-
-        mean, std, own = encoder_class(library).preparation(name)
-        return cls(
-            library, name, size or own, tuple(mean), tuple(std),
-            fold_batch_norm=fold_batch_norm, frozen_stages=frozen_stages,
-        )  # fmt: skip

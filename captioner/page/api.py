@@ -13,7 +13,7 @@ from gradio.events import api
 from gradio_client import handle_file
 
 from captioner.batch.records import record
-from captioner.captioner import Caption
+from captioner.caption import Caption
 from captioner.errors import CaptionerError
 
 from .caption import CaptionService, concurrency

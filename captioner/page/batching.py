@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from captioner.captioner import Caption, Captioner
+from captioner.caption import Caption
+from captioner.captioner import Captioner
 from captioner.photos import Photo
 from captioner.request import Request
 

@@ -18,7 +18,8 @@ from PIL import Image
 from captioner import render
 from captioner.batch.items import Item, open_item
 from captioner.batch.records import record
-from captioner.captioner import DRAWN_SIDE, Caption, Captioner
+from captioner.caption import Caption
+from captioner.captioner import DRAWN_SIDE, Captioner
 from captioner.errors import CaptionerError, PhotoError
 from captioner.machine import cores
 from captioner.photos import Photo, load_photo

@@ -17,7 +17,8 @@ from captioner.batch import Outcome, caption_items
 from captioner.batch.items import Item
 from captioner.batch.records import Failure as Failed
 from captioner.batch.records import Record, failure
-from captioner.captioner import Caption, Captioner
+from captioner.caption import Caption
+from captioner.captioner import Captioner
 from captioner.errors import CaptionerError
 from captioner.request import Request
 

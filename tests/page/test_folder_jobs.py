@@ -11,7 +11,7 @@ pytest.importorskip("gradio", reason="the page needs gradio: pip install -e '.[d
 
 from captioner.batch import Outcome
 from captioner.batch.records import record
-from captioner.captioner import Caption
+from captioner.caption import Caption
 from captioner.generation import Search
 from captioner.page import folder as module
 from captioner.page.folder import ABANDONED, BATCH, FolderService

@@ -1,0 +1,133 @@
+"""What comes of a photo: its caption, the words of it, and their heatmaps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict, Unpack
+
+import numpy as np
+from PIL import Image
+
+from . import render
+from .attention import WHOLE, Box
+from .errors import CaptionerError
+from .photos import Photo
+from .request import EVIDENCE, Request
+
+
+class OverlayOptions(TypedDict, total=False):
+    """The options of `render.overlay`."""
+
+    label: str | None
+    strength: float
+    max_side: int | None
+    scale: float | None
+
+
+class SheetOptions(TypedDict, total=False):
+    """The options of `render.contact_sheet`."""
+
+    title: str | None
+    others: Sequence[str]
+    columns: int | None
+    width: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word of a caption.
+
+    probability: the model's, of all its tokens given what stands before; NaN where a server does
+        not say.
+    given: whether it was given as a part of the prefix and not chosen by the model.
+    heatmap: (h, w) float32 over the whole photo, not negative, sums to 1. Of attention it is over
+        the patch grid: where the model looked to write the word. Of evidence it is four times as
+        fine: what the word's probability hangs on. None when the caption was made without heatmaps.
+    """
+
+    text: str
+    probability: float
+    heatmap: np.ndarray | None = field(repr=False, compare=False, default=None)
+    given: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Text and probability, for JSON; "given" where it was."""
+        about = {"text": self.text, "probability": _rounded(self.probability)}
+        return {**about, "given": True} if self.given else about
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption of one photo.
+
+    confidence: the geometric mean of the probabilities of its tokens, the end included and a given
+        prefix not: 0 to 1.
+    alternatives: further captions of the photo, best first; they have no alternatives of their own.
+    score: what the search ranked it by (log-probability, length-normalised if the search does so).
+    ids: its token ids, by which `Captioner.word_attention` looks again; request: what was asked.
+    blank: the picture has no content (nearly one colour): the sentence says so, is not the model's,
+        and has a confidence of 1.
+    maps: what the words' heatmaps are: "evidence", or the kind of attention, such as
+        "cross-attention"; "" when there are none.
+    seen: the part of the photo that the model has seen: left, top, right, bottom, as shares of its
+        width and height. Heatmaps cover the whole photo and are 0 where the model saw nothing.
+    """
+
+    text: str
+    confidence: float
+    words: list[Word]
+    alternatives: list[Caption] = field(repr=False, default_factory=list)
+    score: float = 0.0
+    blank: bool = False
+    ids: tuple[int, ...] = field(repr=False, compare=False, default=())
+    maps: str = field(repr=False, compare=False, default="")
+    seen: Box = field(repr=False, compare=False, default=WHOLE)
+    request: Request = field(repr=False, compare=False, default_factory=Request)
+    photo: Photo = field(repr=False, compare=False, kw_only=True)
+
+    def overlay(self, i: int, **options: Unpack[OverlayOptions]) -> Image.Image:
+        """The photo with the heatmap of word i over it, in true aspect ratio; options as
+        `render.overlay`. Raises CaptionerError when there is no such word or no heatmap."""
+        if not -len(self.words) <= i < len(self.words):
+            raise CaptionerError(f"There is no word {i}: the caption has {len(self.words)} words.")
+        word = self.words[i]
+        options.setdefault("label", word.text)
+        return render.overlay(self.photo.image, _heatmap(word), **options)
+
+    def contact_sheet(self, **options: Unpack[SheetOptions]) -> Image.Image:
+        """The photo, the caption, its alternatives, and an overlay for every word, as one
+        picture; options as `render.contact_sheet`."""
+        words = [(w.text, w.probability, _heatmap(w)) for w in self.words]
+        options.setdefault("title", self.text)
+        options.setdefault("others", [a.text for a in self.alternatives])
+        options.setdefault("what", "Evidence" if self.maps == EVIDENCE else "Attention")
+        return render.contact_sheet(self.photo.image, words, **options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Text, confidence, words and the kind of their heatmaps, alternatives and whether the
+        picture is blank, for JSON; probabilities to 4 digits, None where they are not known."""
+        return {
+            "caption": self.text,
+            "confidence": _rounded(self.confidence),
+            "words": [w.to_dict() for w in self.words],
+            "heatmaps": self.maps,
+            "alternatives": [
+                {"caption": a.text, "confidence": _rounded(a.confidence)} for a in self.alternatives
+            ],
+            "blank": self.blank,
+        }
+
+
+def _rounded(probability: float) -> float | None:
+    return None if math.isnan(probability) else round(probability, 4)
+
+
+def _heatmap(word: Word) -> np.ndarray:
+    if word.heatmap is None:
+        raise CaptionerError(
+            "This caption was made without heatmaps; caption the photo with heatmaps=True."
+        )
+    return word.heatmap
