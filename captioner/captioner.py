@@ -28,7 +28,7 @@ from .attention import WHOLE, Placement
 from .banned_words import BannedWords
 from .caption import Caption, Word
 from .ensemble import load_model
-from .errors import CaptionerError, SettingError
+from .errors import CaptionerError, ModelError, SettingError
 from .generation import Hypothesis, Search
 from .heatmaps import heatmaps, kind_of
 from .hub.locate import is_hub_name
@@ -383,6 +383,7 @@ def load(
     *,
     device: str | None = None,
     dtype: str | None = None,
+    revision: str | None = None,
     server: str | None = None,
 ) -> Captioner:
     """The model in the box, one in a folder, one of the Hugging Face hub, or one that runs on a
@@ -394,6 +395,7 @@ def load(
         device: "cpu", "cuda", "cuda:1", "mps"; None for the best there is.
         dtype: "float32", "bfloat16", "float16"; None for what the device is quickest in without
             changing captions noticeably.
+        revision: the branch, tag or commit of a model of the hub.
         server: the address of a server with the OpenAI chat interface, which runs the model of this
             name, such as "http://localhost:8000/v1".
 
@@ -410,9 +412,12 @@ def load(
     kind = choose_dtype(dtype, where)
     name = model or BUILTIN
     if is_hub(name):
-        from .hub import load_hub
+        from .hub.families import load_hub
 
-        return Captioner(load_hub(name, device=where, dtype=kind), device=where, dtype=kind)
+        made = load_hub(name, device=where, dtype=kind, revision=revision)
+        return Captioner(made, device=where, dtype=kind)
+    if revision:
+        raise ModelError("A `revision` is one of a model of the Hugging Face hub.")
     return Captioner(load_model(name), device=where, dtype=kind)
 
 

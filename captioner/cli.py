@@ -12,6 +12,7 @@ import typer
 from captioner.batch.command import CAPTION_HELP, caption
 from captioner.batch.spec import JobSpec
 from captioner.exits import run
+from captioner.hub.command import models
 from captioner.metrics.command import score
 from captioner.options import ModelOption, flags
 from captioner.page.command import demo
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command(help=CAPTION_HELP)(caption)
 app.command()(score)
 app.command()(demo)
+app.command()(models)
 
 
 @app.command()

@@ -37,6 +37,7 @@ class EngineConfig:
     ordered: bool = False
     steady: bool = False
     model: str | None = None
+    revision: str | None = None
     server: str | None = None
     device: str | None = None
     dtype: str | None = None

@@ -50,8 +50,9 @@ class LocalEngine:
             from captioner.captioner import DRAWN_SIDE, load, no_maps
 
             self.model = load(
-                config.model, device=config.device, dtype=config.dtype, server=config.server
-            )
+                config.model, device=config.device, dtype=config.dtype,
+                revision=config.revision, server=config.server,
+            )  # fmt: skip
             self.search = self.model.search(config.request)
         except BaseException:
             self.pool.close()

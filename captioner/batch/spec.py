@@ -101,6 +101,10 @@ class JobSpec:
         None, "How many models --engine ray starts in the cluster.", value="N"
     )
     model: str | None = setting(None, MODEL)
+    revision: str | None = setting(
+        None, "The branch, tag or commit of a model of the hub; without it, its newest.",
+        value="NAME",
+    )  # fmt: skip
     server: str | None = setting(
         None, "Caption with a model that runs behind the OpenAI chat interface, such as "
         "http://localhost:8000/v1; --model is its name there, a key is read from OPENAI_API_KEY.",
@@ -199,7 +203,8 @@ class JobSpec:
             request=self.request if self.sheets else self.request.with_(heatmaps=""),
             batch_size=self.batch_size, seconds=self.time_limit, skip=self.skip,
             ordered=self.ordered or self.records is None, steady=self.records is not None,
-            model=self.model, server=self.server, device=self.device, dtype=self.dtype,
+            model=self.model, revision=self.revision, server=self.server, device=self.device,
+            dtype=self.dtype,
         )  # fmt: skip
 
     # What makes no sense.

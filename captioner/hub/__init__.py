@@ -6,8 +6,3 @@ the same Captioner as the model in the box.
 A file a family; `families` says which file knows which model_type. transformers is imported only
 when such a model is loaded.
 """
-
-from .families import load_hub
-from .locate import Checkpoint, is_hub_name, locate
-
-__all__ = ["Checkpoint", "is_hub_name", "load_hub", "locate"]

@@ -63,11 +63,10 @@ def check_weights(checkpoint: Checkpoint) -> None:
     """Raises ModelError when a checkpoint has no safetensors weights."""
     if checkpoint.weights:
         return
-    pickles = sorted(p.name for kind in ("*.bin", "*.pt") for p in checkpoint.folder.glob(kind))
-    why = (
-        f"; its {pickles[0]} is a pickle, which can run code and is never loaded" if pickles else ""
+    raise ModelError(
+        f"{checkpoint.name} has no safetensors weights, and pickles, which can run code, are never "
+        f"loaded: `captioner models --convert {checkpoint.source}` makes safetensors of them."
     )
-    raise ModelError(f"{checkpoint.name} has no safetensors weights{why}.")
 
 
 def check_memory(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:

@@ -4,6 +4,7 @@ in the cache. Only safetensors weights and plain text are ever fetched."""
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 from captioner.errors import ModelError
 
+PATIENCE = 2.5
+"""Seconds that the hub may take to say what it knows of a name."""
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md")
 
 
@@ -28,6 +31,11 @@ class Checkpoint:
     def kind(self) -> str:
         """Its model_type."""
         return str(self.config.get("model_type") or "")
+
+    @property
+    def source(self) -> str:
+        """What it is loaded by: its hub name, or its folder."""
+        return self.name if self.revision else str(self.folder)
 
     @property
     def weights(self) -> list[Path]:
@@ -56,25 +64,59 @@ def locate(name: str | Path, revision: str | None = None) -> Checkpoint:
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
+        if revision:
+            raise ModelError(f"{name} is a folder: it has no `revision`.")
         return Checkpoint(folder.name if folder.name else str(name), folder, read_config(folder))
-    return fetch(str(name), revision)
+    found = fetch(str(name), revision)
+    safe = converted(str(name), found.name)
+    folder = safe if safe.is_dir() and not any(found.glob("*.safetensors")) else found
+    return Checkpoint(str(name), folder, read_config(folder), found.name)
 
 
-def fetch(name: str, revision: str | None) -> Checkpoint:
-    """Download a hub checkpoint, or find it in the cache."""
+def fetch(name: str, revision: str | None = None, patterns: tuple[str, ...] = PATTERNS) -> Path:
+    """The folder of a hub checkpoint: downloaded, or found in the cache when the hub cannot be
+    reached, or is not to be (HF_HUB_OFFLINE). Its name is the commit. Raises ModelError."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import errors as hub
+
+    try:  # quickly: the download itself is patient
+        HfApi().model_info(name, revision=revision, timeout=PATIENCE)
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
+    except hub.GatedRepoError:
+        problem = f"{name} is only for those who accept its licence on the hub and give HF_TOKEN"
+    except hub.RevisionNotFoundError:
+        problem = f"{name} has no revision {revision}"
+    except hub.RepositoryNotFoundError:
+        problem = f"The hub has no model {name}, or none that HF_TOKEN may read"
+    except hub.HFValidationError:
+        problem = f"{name!r} is no name of the hub"
+    except Exception as error:  # of the network, of several libraries
+        return _kept(name, revision, patterns, error)
+    raise ModelError(f"There is no folder {name}. {problem}.")
+
+
+def _kept(name: str, revision: str | None, patterns: tuple[str, ...], error: Exception) -> Path:
+    """What the cache has of a checkpoint, after the hub could not be asked."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(name, revision=revision, allow_patterns=list(PATTERNS))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=list(patterns), local_files_only=True
+            )
+        )
+    except Exception:  # it is not there, or not whole
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
         raise ModelError(
-            f"There is no folder {name}, and the model {name} cannot be had from the Hugging Face "
-            f"hub: {first}"
+            f"There is no folder {name}, it is not in the hub's cache on this machine, and the hub "
+            f"cannot be asked: {first}."
         ) from error
-    folder = Path(found)
-    return Checkpoint(name, folder, read_config(folder), folder.name)
+
+
+def converted(name: str, commit: str) -> Path:
+    """Where the safetensors of a hub checkpoint are that `captioner models --convert` has made."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "captioner" / name.replace("/", "--") / commit
 
 
 def read_config(folder: Path) -> dict[str, Any]:

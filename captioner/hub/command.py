@@ -1,0 +1,66 @@
+"""`captioner models`: which checkpoints are expected to work, and which are on this machine."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def known_models() -> list[dict[str, Any]]:
+    """The checkpoints of models.toml, and of each whether it is in the hub's cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    text = (Path(__file__).parent / "models.toml").read_text(encoding="utf-8")
+    found: list[dict[str, Any]] = tomllib.loads(text)["model"]
+    return [
+        {**model, "here": isinstance(try_to_load_from_cache(model["name"], "config.json"), str)}
+        for model in found
+    ]
+
+
+def models(
+    convert: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Make safetensors of the pickles of this model, a hub name or a folder, without "
+            "running any code in them.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
+) -> None:
+    """List checkpoints that are expected to work with --model, with their size, licence and the
+    CIDEr on COCO that their authors publish.
+
+    Other checkpoints of the same classes work, too. Nothing of the figures was measured here.
+
+    Examples:
+
+        captioner models
+
+        captioner models --convert nlpconnect/vit-gpt2-image-captioning
+    """
+    if convert:
+        from .convert import convert as to_safetensors
+
+        print(f"The safetensors are in {to_safetensors(convert)}.")
+        return
+    found = known_models()
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    wide = max(len(model["name"]) for model in found)
+    print(
+        f"{'name':<{wide}}  {'size':>6}  {'licence':<12}  {'CIDEr':>5}  here  source of the CIDEr"
+    )
+    for model in found:
+        cider = f"{model['cider']:.1f}" if "cider" in model else "-"
+        print(
+            f"{model['name']:<{wide}}  {model['parameters']:>6}  {model['license']:<12}  "
+            f"{cider:>5}  {'yes' if model['here'] else '':<4}  {model.get('source', '')}".rstrip()
+        )
