@@ -4,31 +4,71 @@ Results go to stdout, everything else to stderr; `exits.py` has the exit statuse
 """
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from captioner import __version__
 from captioner.batch.command import CAPTION_HELP, caption
+from captioner.batch.sources import is_url
 from captioner.batch.spec import JobSpec
 from captioner.exits import run
 from captioner.hub.command import models
 from captioner.metrics.command import score
-from captioner.options import ModelOption, flags
+from captioner.options import GroupedCommand, ModelOption, flags
 from captioner.page.command import demo
+from captioner.photos import PHOTO_SUFFIXES
+
+
+class Commands(TyperGroup):
+    """Whoever gives a photo in place of a command is told which command that takes."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        photo = is_url(name) or Path(name).suffix.lower() in PHOTO_SUFFIXES or name == "-"
+        if self.get_command(ctx, name) is None and (photo or Path(name).exists()):
+            ctx.fail(
+                f"There is no command {name}; did you mean `captioner caption {shlex.join(args)}`?"
+            )
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Photographs in, sentences out, and for every word where the model looked.",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command(help=CAPTION_HELP)(caption)
-app.command()(score)
+app.command(help=CAPTION_HELP, cls=GroupedCommand)(caption)
+app.command(cls=GroupedCommand)(score)
 app.command()(demo)
 app.command()(models)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"captioner {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Photographs in, sentences out, and for every word where the model looked.
+
+    Options have their defaults from the environment where it has them: CAPTIONER_MODEL is that of
+    --model, CAPTIONER_BATCH_SIZE that of --batch-size, and so on.
+    """
 
 
 @app.command()
@@ -42,7 +82,6 @@ def info(
 
         captioner info --model runs/builtin/best
     """
-    from captioner import __version__
     from captioner.captioner import BUILTIN, load
     from captioner.machine import choose_device, choose_dtype, describe
 

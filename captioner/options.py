@@ -10,33 +10,58 @@ from dataclasses import fields, is_dataclass
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from .settings import Known, Setting, settings_of
 
 MODEL = Setting(
-    "The model: a folder, or a name of the Hugging Face hub; without it, the model in the box.",
-    flag="--model -m", value="MODEL",
+    "The model: a folder, or a name of the Hugging Face hub.",
+    flag="--model -m", value="MODEL", otherwise="the model in the box",
 )  # fmt: skip
 DEVICE = Setting(
-    "Where the model computes: cpu, cuda, cuda:1 or mps; without it, on the best there is.",
-    value="NAME",
+    "Where the model computes: cpu, cuda, cuda:1 or mps.", value="NAME",
+    otherwise="the best there is",
 )  # fmt: skip
 DTYPE = Setting(
-    "The numbers it computes with: float32, bfloat16 or float16; without it, what suits the "
-    "device.",
-    value="NAME",
+    "The numbers it computes with: float32, bfloat16 or float16.", value="NAME",
+    otherwise="what suits the device",
 )  # fmt: skip
 
 
-def _typer(about: Setting, *flags: str, show_default: bool = False) -> Any:
-    if flags[0].startswith("-"):
-        return typer.Option(*flags, help=about.help, metavar=about.value, show_default=show_default)
-    return typer.Argument(help=about.help, show_default=show_default)
+def _typer(about: Setting, flags: list[str], otherwise: str, group: str = "") -> Any:
+    if not flags[0].startswith("-"):
+        return typer.Argument(help=about.help, show_default=False)
+    return typer.Option(
+        *flags, help=f"{about.help} [{otherwise}]", metavar=about.value,
+        show_default=False, envvar=environment(flags), show_envvar=False,
+        rich_help_panel=group or None,
+    )  # fmt: skip
 
 
-ModelOption = Annotated[str | None, _typer(MODEL, "--model", "-m")]
-DeviceOption = Annotated[str | None, _typer(DEVICE, "--device")]
-DtypeOption = Annotated[str | None, _typer(DTYPE, "--dtype")]
+def environment(flags: list[str]) -> str:
+    """The variable that an option has its default from: CAPTIONER_BATCH_SIZE of --batch-size."""
+    long = max(flags, key=len)
+    return f"CAPTIONER_{long.removeprefix('--').replace('-', '_').upper()}"
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose help has its options below the headings of their groups."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if row := parameter.get_help_record(ctx):
+                group = getattr(parameter, "rich_help_panel", None)
+                group = group or ("Options" if isinstance(parameter, TyperOption) else "Arguments")
+                groups.setdefault(group, []).append(row)
+        for group, rows in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(rows)
+
+
+ModelOption = Annotated[str | None, _typer(MODEL, ["--model", "-m"], MODEL.otherwise)]
+DeviceOption = Annotated[str | None, _typer(DEVICE, ["--device"], DEVICE.otherwise)]
+DtypeOption = Annotated[str | None, _typer(DTYPE, ["--dtype"], DTYPE.otherwise)]
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -53,7 +78,10 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     parameters: list[inspect.Parameter] = []
     for name, parameter in signature.parameters.items():
         if name in kinds:
-            parameters += [_option(known) for known in options_of(kinds[name])]
+            group = ""
+            for known in options_of(kinds[name]):
+                group = known.about.group or group
+                parameters.append(_option(known, group))
         else:
             parameters.append(parameter)
 
@@ -99,14 +127,14 @@ def _made(kind: Any, given: Mapping[str, Any]) -> Any:
     return kind(**values)
 
 
-def _option(known: Known) -> inspect.Parameter:
+def _option(known: Known, group: str) -> inspect.Parameter:
     hint: Any = list[known.type] if known.many else known.type  # type: ignore[name-defined]
     if known.default is None or known.many:
         hint = hint | None
-    shown = known.default not in (None, "", (), False)
+    about = _typer(known.about, known.flag.split(), known.otherwise, group)
     return inspect.Parameter(
         known.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=None if known.many else known.default,
-        annotation=Annotated[hint, _typer(known.about, *known.flag.split(), show_default=shown)],
+        annotation=Annotated[hint, about],
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the command line declares its options by this file and must
 
 STYLES = ("sentence", "detailed", "alt", "keywords")
 """The kinds of caption that models which follow instructions can be asked for."""
+OWN = "the model's own"
 OF_DRAWS = ("temperature", "top_k", "top_p", "seed")
 """The settings that have a meaning only where words are drawn."""
 ATTENTION, EVIDENCE = HEATMAPS = ("attention", "evidence")
@@ -31,70 +32,68 @@ class Request:
     sense anywhere `Search` refuses. For heatmaps, True stands for attention and False for none."""
 
     beams: int | None = setting(
-        None, "How many captions the search follows at a time; 1 is the quickest.",
-        least=1, most=10, label="Beams", value="N",
+        None, "How many captions the search follows; 1 is the quickest.",
+        least=1, most=10, label="Beams", group="How they are written", otherwise=OWN, value="N",
     )  # fmt: skip
     alternatives: int = setting(
-        0, "How many further captions of each photo to give as well.",
+        0, "How many further captions of each photo to give.",
         least=0, most=9, label="Other captions to show", value="N",
     )  # fmt: skip
     length_penalty: float | None = setting(
-        None, "Above 0 the search favours longer captions, below 0 shorter ones.",
-        least=-5, most=5, value="X",
+        None, "Above 0 favours longer captions, below 0 shorter ones.",
+        least=-5, most=5, otherwise=OWN, value="X",
     )  # fmt: skip
     min_length: int | None = setting(
         None, "The fewest tokens of a caption; a token is about a word.",
-        least=0, most=60, label="Shortest, in tokens", value="N",
+        least=0, most=60, label="Shortest, in tokens", otherwise=OWN, value="N",
     )  # fmt: skip
     max_length: int | None = setting(
         None, "The most tokens of a caption; a token is about a word.",
-        least=1, most=60, label="Longest, in tokens", value="N",
+        least=1, most=60, label="Longest, in tokens", otherwise=OWN, value="N",
     )  # fmt: skip
     no_repeat: int | None = setting(
-        None, "Never write the same run of N tokens twice in a caption; 0 allows it.",
-        least=0, most=10, value="N",
+        None, "Never write the same run of N tokens twice; 0 allows it.",
+        least=0, most=10, otherwise=OWN, value="N",
     )  # fmt: skip
     prefix: str = setting(
-        "", "The words that every caption begins with; the model writes on from them.",
+        "", "Begin with these words, in lower case; the model writes on from them.",
         most=200, label="The caption begins with", value="TEXT",
     )  # fmt: skip
     without: tuple[str, ...] = setting(
-        (), "A word that must not appear in a caption, nor its plural or its capitals; several are "
-        "parted by commas.",
+        (), "Do without this word, its plural, its capitals; commas part several.",
         most=50, label="Words to do without", value="WORD",
     )  # fmt: skip
     sample: bool = setting(
-        False, "Draw the words at random instead of searching for the best.",
-        label="Draw at random",
+        False, "Draw words at random instead of searching for the best.",
+        label="Draw at random", group="Words drawn at random",
     )  # fmt: skip
     temperature: float | None = setting(
         None, "How bold the draws are: below 1 careful, above 1 daring.",
-        least=0.01, most=10, label="Temperature", value="X",
+        least=0.01, most=10, label="Temperature", otherwise=OWN, value="X",
     )  # fmt: skip
     top_k: int | None = setting(
-        None, "Draw each word from the K most probable ones only; 0 draws from all.",
-        least=0, most=10_000, value="K",
+        None, "Draw from the K most probable words; 0 draws from all.",
+        least=0, most=10_000, otherwise=OWN, value="K",
     )  # fmt: skip
     top_p: float | None = setting(
-        None, "Draw each word from the most probable ones that make up this share together.",
-        least=0.01, most=1, value="P",
+        None, "Draw from the most probable words that make up this share.",
+        least=0.01, most=1, otherwise=OWN, value="P",
     )  # fmt: skip
     seed: int | None = setting(
-        None, "The number that draws follow from: the same seed gives the same captions; without "
-        "it, one is drawn and recorded.",
-        least=0, most=2**53, label="Seed", value="N",
+        None, "Draw the same captions again, by the same number.",
+        least=0, most=2**53, label="Seed", value="N", otherwise="drawn",
     )  # fmt: skip
     prompt: str = setting(
-        "", "What to ask of a model that follows instructions, instead of a style.",
-        most=2000, label="Prompt", value="TEXT",
+        "", "What to ask of a model that follows instructions.",
+        most=2000, label="Prompt", value="TEXT", group="What else may be asked",
     )  # fmt: skip
     style: str = setting(
-        "", "The kind of caption, of a model that follows instructions: sentence, detailed, alt or "
-        "keywords.", most=20, label="Style", value="NAME",
+        "", "The kind of caption of such a model: sentence, detailed, alt or keywords.",
+        most=20, label="Style", value="NAME",
     )  # fmt: skip
     explain: str = setting(
-        "", "A sentence about the photo, which is explained instead of writing one: how probable "
-        "the model finds each of its words, and where it looks for it.", most=500, value="TEXT",
+        "", "Explain this sentence instead of writing one: how probable the model finds each word, "
+        "and where it looks for it.", most=500, value="TEXT",
     )  # fmt: skip
     heatmaps: str = setting(
         ATTENTION, "What the heatmaps show of a word: attention is where the model looked to write "

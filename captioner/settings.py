@@ -30,7 +30,9 @@ class Setting:
     or a word, `most` is the length. label: its name on the page, where it has a control there.
     flag: its option on the command line, where that is not `--field-name`: the name that sentences
     use first ("--model -m"), a word without dashes for what is given without an option, "" for
-    neither. value: the word that stands for its value in the command's help.
+    neither. value: the word that stands for its value in the command's help. otherwise: what holds
+    without it, in words, where the default does not say so itself. group: the heading in the
+    command's help of this and of those after it.
     """
 
     help: str
@@ -39,6 +41,8 @@ class Setting:
     label: str = ""
     flag: str | None = None
     value: str | None = None
+    otherwise: str = ""
+    group: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +61,13 @@ class Known:
         """The option on the command line; "" for none."""
         own = f"--{self.name.replace('_', '-')}"
         return own if self.about.flag is None else self.about.flag
+
+    @property
+    def otherwise(self) -> str:
+        """What holds where it is not given, in words."""
+        if self.about.otherwise or self.default in (None, "", (), False):
+            return self.about.otherwise or ("off" if self.type is bool else "none")
+        return f"{self.default:g}" if self.type is float else str(self.default)
 
 
 def setting(default: Any, help: str | Setting, **about: Any) -> Any:

@@ -2,6 +2,7 @@
 HF evaluate, pycocoevalcap, exiftool and Lightroom type first, and what they are to get."""
 
 import json
+import re
 import shutil
 import signal
 import time
@@ -10,10 +11,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+import captioner
 from captioner.banned_words import BannedWords, forms
 from captioner.batch.spec import JobSpec
+from captioner.batch.wording import Wording
 from captioner.captioner import Captioner
+from captioner.cli import app
 from captioner.errors import SettingError
 from captioner.options import flags
 from captioner.photos import load_photo
@@ -242,3 +247,118 @@ def test_no_photograph_is_called_blank(data):
     files += [plainest / f"{n}.jpg" for n in ("2218843713_cf28ea319e", "3167379087_927ff05a35")]
     assert len(files) > 400
     assert not [p for p in files if load_photo(p, min_side=64).blank]
+
+
+# The command itself -------------------------------------------------------------------------------
+
+
+def typed(*words, env=None):
+    """The command in this process, for what needs no model: its status and all that it says."""
+    done = CliRunner().invoke(app, [str(word) for word in words], env=env, prog_name="captioner")
+    return done.exit_code, done.output
+
+
+def test_the_help_of_caption_is_a_page_and_says_each_default():
+    told = run("caption", "--help").stdout  # a hundred columns wide
+    assert 60 < len(told.splitlines()) <= 100
+    assert max(map(len, told.splitlines())) <= 100
+    rows = re.split(r"\n  (?=-)", told)[1:]
+    assert len(rows) > 40
+    for row in rows:
+        words = " ".join(row.split("\n\n")[0].split())
+        assert re.search(r"\. \[[^\]]+\]$", words) or "--help" in words, words
+    for heading in ("Which photos:", "Where captions go:", "How they are written:",
+                    "Words drawn at random:", "The model and the machine:"):  # fmt: skip
+        assert heading in told
+    assert "CAPTIONER_MODEL" in told
+
+
+def test_the_version_and_completion():
+    assert typed("--version") == (0, f"captioner {captioner.__version__}\n")
+    assert "--install-completion" in typed("--help")[1]
+    complete = {"_CAPTIONER_COMPLETE": "complete_bash", "COMP_WORDS": "captioner caption --be",
+                "COMP_CWORD": "2"}  # fmt: skip
+    assert "--beams" in typed(env=complete)[1]
+
+
+@pytest.mark.parametrize(
+    "words, answer",
+    [
+        (["photo.jpg"], "did you mean `captioner caption photo.jpg`?"),
+        (["photo.jpg", "--beams", "5"], "did you mean `captioner caption photo.jpg --beams 5`?"),
+        (["https://example.org/a"], "did you mean `captioner caption https://example.org/a`?"),
+        (["captoin", "photo.jpg"], "caption"),
+        (["caption", "--num-beams", "5"], "--beams"),
+        (["caption", "a.jpg", "--captions-ext", ".txt"], "No such option"),
+        (["caption", "a.jpg", "--seed", "x"], "'--seed': Input should be a valid integer"),
+    ],
+)
+def test_what_is_nearly_right_leads_on(words, answer):
+    status, told = typed(*words)
+    assert status == 2 and answer in " ".join(told.split())
+
+
+def test_options_have_their_defaults_from_the_environment(monkeypatch):
+    monkeypatch.setenv("CAPTIONER_BEAMS", "7")
+    monkeypatch.setenv("CAPTIONER_MODEL", "somewhere")
+    seen = []
+    monkeypatch.setattr(JobSpec, "check", lambda spec: seen.append(spec) or exit(0))
+    typed("caption", "a.jpg")
+    typed("caption", "a.jpg", "--beams", 2)
+    assert [(s.request.beams, s.model) for s in seen] == [(7, "somewhere"), (2, "somewhere")]
+    monkeypatch.setenv("CAPTIONER_BEAMS", "many")
+    assert "'--beams': Input should be a valid integer" in typed("caption", "a.jpg")[1]
+
+
+def test_a_photo_on_standard_input(tiny, album):
+    photo = (album / "0.jpg").read_bytes()
+    done = run("caption", "-", "--json", "--model", tiny, input=photo)
+    assert json.loads(done.stdout)["file"] == "-" and done.returncode == 0
+    assert json.loads(done.stdout)["width"] == 90
+    both = typed("caption", "-", "--from", "-")
+    assert both[0] != 0
+
+
+def test_a_dry_run_lists_what_would_be_done(tiny, photos, tmp_path):
+    job = ("caption", photos, "-o", tmp_path / "x.jsonl", "--model", tiny)
+    done = run(*job, "--dry-run")
+    assert done.stdout.splitlines() == [str(photos / f"{i}.jpg") for i in range(3)]
+    assert "Nothing was done; there would be 3 captioned." in done.stderr
+    assert not list(tmp_path.glob("x*"))
+    run("caption", photos / "1.jpg", *job[2:])
+    again = run(*job, "--dry-run")
+    assert [line[-5:] for line in again.stdout.splitlines()] == ["0.jpg", "2.jpg"]
+    assert "2 captioned, 1 skipped (1 done before)" in again.stderr
+
+
+# Doors --------------------------------------------------------------------------------------------
+
+
+def test_literal_text_around_captions_and_words_exchanged(tiny, photos, tmp_path):
+    wording = Wording(before="sks Dog, ", after=", photo", replace=("dog=puppy", "man = person"))
+    assert wording("Dog and woman, man.") == "sks Dog, Puppy and woman, person, photo"
+    assert Wording(after=" #x")("A.") == "A. #x"
+    with pytest.raises(SettingError, match="OLD=NEW"):
+        Wording(replace=("dog",))
+    run("caption", photos, "-o", tmp_path / "plain.jsonl", "--ordered", "--model", tiny)
+    around = ("--before", "sks Dog, ", "--after", ", photo")
+    job = ("caption", photos, "-o", tmp_path / "x.csv", "--ordered", "--model", tiny, *around)
+    assert run(*job).returncode == 0
+    expected = [
+        f"sks Dog, {c.removesuffix('.')}, photo" for c in captions(tmp_path / "plain.jsonl")
+    ]
+    assert captions(tmp_path / "x.jsonl") == expected
+    assert expected[0] in (tmp_path / "x.csv").read_text()
+    recorded = json.loads((tmp_path / "x.run.json").read_text())
+    assert (recorded["before"], recorded["after"]) == ("sks Dog, ", ", photo")
+    told = run(*job[:-4], "--before", "ohwx ").stderr
+    assert "before was 'sks Dog, ' and is 'ohwx '" in told
+    done = run("caption", photos, "--format", "txt", "--extension", ".caption", "--model", tiny,
+               *around)  # fmt: skip
+    assert done.returncode == 0
+    assert (photos / "0.caption").read_text() == expected[0] + "\n"
+    assert not list(photos.glob("*.txt"))
+    again = run("caption", photos, "--format", "txt", "--extension", ".caption", "--model", tiny)
+    assert "3 skipped (3 with a caption of their own" in again.stderr
+    for wrong in (("--extension", ".jpg"), ("--extension", "caption")):
+        assert run("caption", photos, "--format", "txt", *wrong).returncode == 2

@@ -12,10 +12,11 @@ from captioner.errors import PhotoError
 from captioner.exits import Exit
 from captioner.options import with_settings
 from captioner.signals import stopping
+from captioner.texts import readable
 
 from .engine import Start
 from .job import run_job
-from .journal import Journal, read_records
+from .journal import Journal, read_failed, read_records
 from .local_engine import LocalEngine
 from .progress import Progress, Tally
 from .sources import Ignored
@@ -26,31 +27,20 @@ CAPTION_HELP = """Caption photographs: files, folders with all that is below the
 tar and zip archives, web addresses.
 
 Prints one `path<TAB>caption` line for each photo, or writes the captions to a file with -o. The
-same command again does only what is missing.
-
-The exit status is 0 when every photo has its caption, 1 when some failed, 3 when all failed, 2 when
-the options contradict one another or the run could not go on, and 130 when it was stopped.
+same command again does only what is missing. The exit status is 0 when every photo has its caption,
+1 when some failed, 3 when all failed, 2 when the options contradict one another or the run could
+not go on, and 130 when it was stopped. CAPTIONER_MODEL in the environment is the default of
+--model, CAPTIONER_BEAMS that of --beams, and so on; below, defaults stand in brackets.
 
 Examples:
 
+\b
     captioner caption holiday.jpg
-
-    captioner caption ~/Pictures -o captions.jsonl
-
     captioner caption ~/Pictures -o captions.csv --retry-failed
-
-    captioner caption ~/Pictures --format txt
-
+    captioner caption ~/Pictures --format txt --before "sks dog, "
     captioner caption val2017 --annotations captions_val2017.json -o results.json
-
     find . -name '*.jpg' -print0 | captioner caption --from - -o captions.jsonl
-
     captioner caption photo.jpg --heatmaps sheets/ --beams 5 --alternatives 2
-
-    captioner caption photo.jpg --prefix "Two people"
-
-    captioner caption photo.jpg --sample --temperature 0.8 --seed 7
-
     captioner caption photo.jpg --explain "A dog jumps into the water." --heatmaps sheets/
 """
 
@@ -59,6 +49,8 @@ Examples:
 def caption(*, spec: JobSpec) -> None:
     """See CAPTION_HELP."""
     guard = spec.check()
+    if spec.dry_run:
+        return _dry_run(spec)
     # A file name need not be valid UTF-8: print the bytes that it has.
     with contextlib.suppress(AttributeError):
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
@@ -81,6 +73,28 @@ def caption(*, spec: JobSpec) -> None:
         _report(spec, tally, stopped=stopped)
     if status := Exit.STOPPED if stopped else tally.status():
         raise typer.Exit(status)
+
+
+def _dry_run(spec: JobSpec) -> None:
+    """Print the photos that would be captioned."""
+    tally, done, failed = Tally(), set[str](), set[str]()
+    if spec.records and not spec.overwrite:
+        done = {found["file"] for found in read_records(spec.records)}
+        if not spec.retry_failed:
+            failed = read_failed(spec.records) - done
+    for item in spec.find(tally.ignored):
+        if item.name in done:
+            tally.before += 1
+        elif item.name in failed:
+            tally.failed_before += 1
+        elif spec.skip and (place := spec.skip(item)):
+            tally.left_out += 1
+            tally.captions_in[place] += 1
+        else:
+            tally.captioned += 1
+            print(readable(item.name))
+    if not spec.quiet:
+        typer.echo(f"Nothing was done; there would be {tally.summary(rate=False)}", err=True)
 
 
 def _engine(spec: JobSpec) -> Start:

@@ -29,16 +29,17 @@ class Captioned:
     """Whether a photo has a caption of its own, and where.
 
     texts: a text file with something in it, beside it or under `folder`. inside: a description in
-    its metadata.
+    its metadata. extension: that of the text files.
     """
 
     texts: bool = True
     folder: Path | None = None
     inside: bool = False
+    extension: str = ".txt"
 
     def __call__(self, item: Item) -> str | None:
         """Where its caption is, such as "a text file"; None when it has none."""
-        path = sidecar(item, self.folder) if self.texts else None
+        path = sidecar(item, self.folder, self.extension) if self.texts else None
         # A photo may be named photo.txt: it is no caption, of itself or of another.
         if path and not is_blank(path) and is_text(path):
             return "a text file"

@@ -15,6 +15,7 @@ from captioner.request import Request
 from .decode import Captioned
 from .items import Item
 from .records import Record
+from .wording import Wording
 
 Stop = Callable[[], bool]
 """Says whether a stop was asked for."""
@@ -24,13 +25,15 @@ Stop = Callable[[], bool]
 class EngineConfig:
     """How photos are to be captioned: all that an engine needs to know. It pickles.
 
-    request: how each is captioned; with `heatmaps`, contact sheets are made. seconds: for decoding
+    request: how each is captioned; with `heatmaps`, contact sheets are made. wording: what becomes
+    of its caption. seconds: for decoding
     a photo. skip: which photos to leave out. ordered: give batches in the order of the input.
     steady: the threads do not depend on how many photos there are, since that can change the last
     digits.
     """
 
     request: Request = field(default_factory=Request)
+    wording: Wording = field(default_factory=Wording)
     batch_size: int = 16
     seconds: float = 10.0
     skip: Captioned | None = None
@@ -47,11 +50,12 @@ class EngineConfig:
         """What was asked for that captions depend on, without what is left to the model: as JSON
         gives it back."""
         given = {
-            f.name: getattr(self.request, f.name)
-            for f in fields(Request)
-            if f.name != "heatmaps" and getattr(self.request, f.name) != f.default
+            f.name: value
+            for one in (self.request, self.wording)
+            for f in fields(one)
+            if f.name != "heatmaps" and (value := getattr(one, f.name)) != f.default
         }
-        machine = {"model": self.model, "device": self.device, "dtype": self.dtype}
+        machine = {n: getattr(self, n) for n in ("model", "revision", "server", "device", "dtype")}
         return machine | {n: list(v) if isinstance(v, tuple) else v for n, v in given.items()}
 
 

@@ -150,7 +150,7 @@ def plan(
 
 def _writer(spec: JobSpec, guard: Guard) -> JobWriter:
     return JobWriter(
-        sidecars=Sidecars(spec.text_folder, guard) if spec.kind == "txt" else None,
+        sidecars=Sidecars(spec.text_folder, guard, spec.extension) if spec.kind == "txt" else None,
         metadata=WriteMetadata(spec.alt_text, spec.overwrite) if spec.write_metadata else None,
         sheets=Sheets(spec.sheets, guard) if spec.sheets else None,
         printed=spec.printed,

@@ -179,6 +179,12 @@ def read_records(path: Path) -> Iterator[Record]:
             yield cast(Record, content)
 
 
+def read_failed(records: Path) -> set[str]:
+    """The names of the photos of a job that failed; none where there is no file."""
+    errors = Journal.errors_file(records)
+    return {str(line["file"]) for _, line in _lines(errors, "error")} if errors.exists() else set()
+
+
 def is_journal(path: Path) -> bool:
     """Whether a file begins as records and errors do, were it cut at any byte; `Journal` looks at
     all of its lines."""

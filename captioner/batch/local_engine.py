@@ -89,6 +89,7 @@ class LocalEngine:
                 concurrency=concurrency, threads=None if self.alone else self.cores // concurrency,
                 ordered=self.config.ordered, stop=stop,
                 draw=_contact_sheet if self.drawn else None,
+                wording=self.config.wording,
             )  # fmt: skip
         except RuntimeError as error:
             if "out of memory" in str(error):
@@ -124,6 +125,7 @@ def settings(config: EngineConfig, model: Captioner, search: Search) -> dict[str
         "prompt": config.request.prompt,
         "style": config.request.style,
         "explain": config.request.explain,
+        **{n: list(v) if isinstance(v, tuple) else v for n, v in vars(config.wording).items()},
         "asked": config.asked,
     }
 

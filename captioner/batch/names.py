@@ -32,15 +32,15 @@ def stem_of(name: str) -> str:
     return name.removesuffix(path.suffix) if known else name
 
 
-def sidecar(item: Item, folder: Path | None) -> Path | None:
+def sidecar(item: Item, folder: Path | None, extension: str = ".txt") -> Path | None:
     """The text file of a photo: at its place under the folder, or beside the photo; None when it
     has no place (beside what is in an archive or on the web)."""
     if folder is None:
         if item.file is None:
             return None
-        return item.file.with_name(fitted(item.stem or stem_of(item.file.name), ".txt"))
+        return item.file.with_name(fitted(item.stem or stem_of(item.file.name), extension))
     *above, name = (item.stem or stem_of(_place(item))).split("/")
-    return folder.joinpath(*(fitted(part, "") for part in above), fitted(name, ".txt"))
+    return folder.joinpath(*(fitted(part, "") for part in above), fitted(name, extension))
 
 
 def with_stems(items: Iterable[Item], folder: Path | None) -> Iterator[Item]:

@@ -58,7 +58,7 @@ class Tally:
         some = self.captioned + self.before + self.left_out
         return Exit.SOME_PHOTOS if some else Exit.ALL_PHOTOS
 
-    def summary(self, errors: str = "") -> str:
+    def summary(self, errors: str = "", *, rate: bool = True) -> str:
         parts = [f"{self.captioned:,} captioned"]
         skipped = self.before + self.failed_before + self.left_out
         if skipped:
@@ -74,7 +74,7 @@ class Tally:
             parts.append(f"{skipped:,} skipped ({'; '.join(reasons)})")
         if self.failed:
             parts.append(f"{self.failed:,} failed{f' ({errors})' if errors else ''}")
-        if self.captioned + self.failed > 1:
+        if rate and self.captioned + self.failed > 1:
             parts.append(f"{self.rate:.1f} photos/s")
         text = ", ".join(parts)
         return f"{text}. Passed over: {self.ignored}." if self.ignored else f"{text}."

@@ -27,9 +27,12 @@ from .engine import Outcome, Stop
 from .items import Item, chunks
 from .pool import Pool
 from .records import record
+from .wording import Wording
 
 FEW = 32
 """Up to so many photos are decoded by threads: processes would not be worth their start."""
+
+AS_IT_IS = Wording()
 
 Draw = Callable[[Caption], bytes]
 """Draws something of a caption, as a file's bytes."""
@@ -76,6 +79,7 @@ def caption_batches(
     ordered: bool = False,
     stop: Stop = lambda: False,
     draw: Draw | None = None,
+    wording: Wording = AS_IT_IS,
 ) -> Iterator[list[Outcome]]:
     """Caption batches of items, each as one batch of the model. Memory is bounded: a few batches
     are held, however many there are. Once `stop()` is true, the batches that the model has are
@@ -88,7 +92,7 @@ def caption_batches(
     begin = functools.partial(torch.set_num_threads, threads) if threads else None
     with ThreadPoolExecutor(concurrency, initializer=begin) as executor:
         for batch in _decoded(batches, decoder, pool, ordered, stop):
-            running.append(executor.submit(_caption, model, batch, request, draw))
+            running.append(executor.submit(_caption, model, batch, request, draw, wording))
             while len(running) > concurrency or (running and running[0].done()):
                 yield running.popleft().result()
         while running:
@@ -139,7 +143,9 @@ def _decoded(
             yield begun.pop(oldest)
 
 
-def _caption(model: Captioner, batch: _Batch, request: Request, draw: Draw | None) -> list[Outcome]:
+def _caption(
+    model: Captioner, batch: _Batch, request: Request, draw: Draw | None, wording: Wording
+) -> list[Outcome]:
     good = [answer for answer in batch.decoded if isinstance(answer, Decoded)]
     captions = iter(_captions(model, good, request))
     outcomes = []
@@ -149,6 +155,7 @@ def _caption(model: Captioner, batch: _Batch, request: Request, draw: Draw | Non
             if isinstance(caption, PhotoError):
                 outcomes.append(Outcome(item, error=str(caption)))
                 continue
+            caption = wording.of(caption)
             picture = draw(caption) if draw else None
             outcomes.append(Outcome(item, record(item, caption, model), picture=picture))
         elif isinstance(answer, LeftOut):

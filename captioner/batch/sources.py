@@ -11,6 +11,7 @@ so that nothing goes missing quietly.
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import stat
@@ -62,7 +63,7 @@ def find_items(
 def check_paths(paths: Iterable[str]) -> None:
     """Raises PhotoError when a path that is named on a command line leads nowhere."""
     for path in paths:
-        if not _is_url(path) and not os.path.lexists(path) and not _expand(path):
+        if path != "-" and not is_url(path) and not os.path.lexists(path) and not _expand(path):
             what = "No file fits" if glob.has_magic(path) else "There is no file or folder"
             raise PhotoError(f"{what} {_shown(path)}.")
 
@@ -85,7 +86,10 @@ def _find(
 ) -> Iterator[Item]:
     for given in paths:
         path = os.fspath(given)
-        if _is_url(path):
+        if path == "-":
+            yield Item("-", data=_standard_input(limits.max_bytes + 1), place="stdin")
+            continue
+        if is_url(path):
             url = path.strip()
             yield Item(url, url=url, place=inside(url.partition("://")[2]))
             continue
@@ -126,7 +130,7 @@ def _drained(items: list[Item]) -> Iterator[Item]:
         yield items.pop(0)
 
 
-def _is_url(path: str) -> bool:
+def is_url(path: str) -> bool:
     return path.lstrip().lower().startswith(("http://", "https://"))  # lists may be indented
 
 
@@ -137,6 +141,12 @@ def _expand(pattern: str) -> list[str]:
 
 def _shown(path: str) -> str:
     return path if path.isprintable() and path else repr(path)
+
+
+@functools.cache
+def _standard_input(most: int) -> bytes:
+    """The photo on standard input, which can be read once."""
+    return sys.stdin.buffer.read(most)
 
 
 # Archives -----------------------------------------------------------------------------------------

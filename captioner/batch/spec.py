@@ -8,6 +8,7 @@ spec.records            # captions.jsonl: the journal, which the table is made f
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,7 @@ from pathlib import Path
 from captioner.errors import CaptionerError, SettingError
 from captioner.options import DEVICE, DTYPE, MODEL
 from captioner.outputs import Guard, begins
+from captioner.photos import PHOTO_SUFFIXES
 from captioner.request import Request
 from captioner.settings import setting
 
@@ -26,6 +28,7 @@ from .items import Item
 from .journal import Journal, is_journal, is_run_file
 from .names import with_stems
 from .sources import Ignored, annotated_items, check_paths, find_items, read_list
+from .wording import Wording
 from .writers import FORMATS, SUFFIXES, TABLE_STARTS, TABLES, check_format
 
 ENGINES = ("local", "ray")
@@ -36,79 +39,79 @@ class JobSpec:
     """Which photos to caption, how, and where the captions go."""
 
     paths: tuple[str, ...] = setting(
-        (), "Photographs, folders, patterns, archives and web addresses.", flag="PATHS"
-    )
-    output: Path | None = setting(
-        None, "Write the captions to this file; its suffix says which format it has.",
-        flag="-o --output", value="FILE",
-    )  # fmt: skip
-    format: str | None = setting(
-        None, "The format of the captions: jsonl, csv, tsv, coco, parquet, or txt, which is a text "
-        "file for each photo, beside it or in the folder that -o names.", value="NAME",
-    )  # fmt: skip
-    as_json: bool = setting(
-        False, "Print each caption as a line of JSON with everything that is known of it.",
-        flag="--json",
+        (), "Photos, folders, patterns, archives, web addresses; - is standard input.", flag="PATHS"
     )  # fmt: skip
     from_list: str | None = setting(
-        None, "Read the paths from this list, one on a line or separated by NUL bytes; - reads "
-        "standard input.", flag="--from", value="FILE",
+        None, "Read the paths from this list, by lines or NULs; - is standard input.",
+        flag="--from", value="FILE", group="Which photos",
     )  # fmt: skip
     annotations: Path | None = setting(
-        None, "Caption the photos that this COCO or Karpathy file names, with its ids; PATHS are "
-        "then the folders that hold them.", value="FILE",
+        None, "Caption the photos that this COCO or Karpathy file names; they are in PATHS.",
+        value="FILE",
     )  # fmt: skip
     split: str | None = setting(
-        None, "The splits of a Karpathy file to caption, such as test or val,test; all by default.",
-        value="NAMES",
+        None, "Caption these splits of a Karpathy file, such as val,test.", value="NAMES",
+        otherwise="all",
     )  # fmt: skip
     samples: bool = setting(
-        False, "Caption the sample photographs that come with scikit-image."
+        False, "Caption the sample photos that come with scikit-image."
+    )  # fmt: skip
+    retry_failed: bool = setting(False, "Try the photos again that failed before.")
+    skip_captioned: bool = setting(
+        False, "Leave out photos that have a text file or a description."
+    )
+    overwrite: bool = setting(False, "Caption all again and replace the captions that are there.")
+    dry_run: bool = setting(False, "List the photos that would be captioned, and do nothing.")
+    output: Path | None = setting(
+        None, "Write to this file; its suffix says in which format.", flag="-o --output",
+        value="FILE", group="Where captions go", otherwise="they are printed",
+    )  # fmt: skip
+    format: str | None = setting(
+        None, "Write jsonl, csv, tsv, coco, parquet, or txt: a text file for each photo, beside it "
+        "or in the folder that -o names.", value="NAME", otherwise="as the suffix of -o says",
+    )  # fmt: skip
+    extension: str = setting(
+        ".txt", "Give the text files of --format txt this suffix.", value="SUFFIX"
+    )
+    as_json: bool = setting(
+        False, "Print each caption as JSON with all that is known of it.",
+        flag="--json",
     )  # fmt: skip
     sheets: Path | None = setting(
         None, "Write a contact sheet (PNG) of each photo into this folder.", flag="--heatmaps",
         value="FOLDER",
     )  # fmt: skip
     write_metadata: bool = setting(
-        False, "Write the caption into the photo as its description (XMP); the photo as it was is "
-        "kept as NAME_original.",
+        False, "Write the caption into the photo's metadata; NAME_original keeps it as it was.",
     )  # fmt: skip
-    alt_text: bool = setting(
-        False, "Let --write-metadata write the caption as alternative text, too."
-    )
-    retry_failed: bool = setting(False, "Try the photos again that failed before.")
-    skip_captioned: bool = setting(
-        False, "Leave out photos that have a text file or a description of their own."
-    )
-    overwrite: bool = setting(
-        False, "Caption all photos again and replace the captions that are there."
-    )
+    alt_text: bool = setting(False, "Let --write-metadata write an alternative text, too.")
     ordered: bool = setting(False, "Write the captions in the order of the input.")
     quiet: bool = setting(False, "Show no progress and no summary.", flag="--quiet -q")
+    wording: Wording = field(default_factory=Wording)
     request: Request = field(default_factory=Request)
     batch_size: int = setting(
-        EngineConfig.batch_size, "How many photos the model takes at once.", value="N"
-    )
+        EngineConfig.batch_size, "How many photos the model takes at once.", value="N",
+        group="The model and the machine",
+    )  # fmt: skip
     time_limit: float = setting(
-        EngineConfig.seconds, "How many seconds decoding a photo may take before it is given up.",
+        EngineConfig.seconds, "How many seconds decoding a photo may take.",
         value="X",
     )  # fmt: skip
     engine: str = setting(
-        ENGINES[0], "Where the models run: local is this machine, ray is a Ray cluster.",
+        ENGINES[0], "Run the model on this machine (local) or in a cluster (ray).",
         value="NAME",
     )  # fmt: skip
     workers: int | None = setting(
-        None, "How many models --engine ray starts in the cluster.", value="N"
-    )
+        None, "How many models --engine ray starts.", value="N",
+        otherwise="one for each GPU or 4 cores",
+    )  # fmt: skip
     model: str | None = setting(None, MODEL)
     revision: str | None = setting(
-        None, "The branch, tag or commit of a model of the hub; without it, its newest.",
-        value="NAME",
+        None, "The branch, tag or commit of a model of the hub.", value="NAME", otherwise="newest"
     )  # fmt: skip
     server: str | None = setting(
-        None, "Caption with a model that runs behind the OpenAI chat interface, such as "
-        "http://localhost:8000/v1; --model is its name there, a key is read from OPENAI_API_KEY.",
-        value="URL",
+        None, "Use the model behind this OpenAI chat interface, http://localhost:8000/v1 or so; "
+        "--model is its name there, and OPENAI_API_KEY the key.", value="URL",
     )  # fmt: skip
     device: str | None = setting(None, DEVICE)
     dtype: str | None = setting(None, DTYPE)
@@ -139,7 +142,7 @@ class JobSpec:
         """Whether the photos can be counted beforehand: standard input is read once, and archives
         are not unpacked for it."""
         compressed = (is_tar(p) and not p.lower().endswith(".tar") for p in self.named)
-        return self.from_list != "-" and not any(compressed)
+        return self.from_list != "-" and "-" not in self.named and not any(compressed)
 
     # Where the captions go.
 
@@ -192,15 +195,18 @@ class JobSpec:
     def skip(self) -> Captioned | None:
         """Which photos are left out."""
         if self.skip_captioned:
-            return Captioned(folder=self.text_folder, inside=True)
+            return Captioned(folder=self.text_folder, inside=True, extension=self.extension)
         if self.in_place and not self.overwrite:
-            return Captioned(texts=self.kind == "txt", inside=self.write_metadata)
+            return Captioned(
+                texts=self.kind == "txt", inside=self.write_metadata, extension=self.extension
+            )
         return None
 
     @property
     def config(self) -> EngineConfig:
         return EngineConfig(
             request=self.request if self.sheets else self.request.with_(heatmaps=""),
+            wording=self.wording,
             batch_size=self.batch_size, seconds=self.time_limit, skip=self.skip,
             ordered=self.ordered or self.records is None, steady=self.records is not None,
             model=self.model, revision=self.revision, server=self.server, device=self.device,
@@ -246,6 +252,12 @@ class JobSpec:
             raise SettingError("`server` computes elsewhere: leave `device` and `dtype` out.")
         if self.workers and self.engine != "ray":
             raise SettingError("`workers` goes with `engine` ray.")
+        if self.from_list == "-" and "-" in self.named:
+            raise SettingError("Standard input is a photo or a list: give - once.")
+        if not re.fullmatch(r"\.\w+", self.extension) or self.extension in PHOTO_SUFFIXES:
+            raise SettingError("`extension` is a suffix for text files, such as .caption.")
+        if self.extension != ".txt" and self.kind != "txt" and not self.skip_captioned:
+            raise SettingError("`extension` goes with `format` txt.")
         if self.annotations and self.from_list:
             raise SettingError("`annotations` names the photos itself: leave `from_list` out.")
         if self.split and not self.annotations:

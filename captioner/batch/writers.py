@@ -169,8 +169,9 @@ _WRITERS: dict[str, Callable[[Records, Path], None]] = {
 class Sidecars:
     """A text file for each photo: beside it, or at the same place under a folder."""
 
-    def __init__(self, folder: Path | None, guard: Guard | None = None):
+    def __init__(self, folder: Path | None, guard: Guard | None = None, extension: str = ".txt"):
         self.folder = folder
+        self.extension = extension
         self.guard = guard or Guard()
         self._written: set[Path] = set()
 
@@ -179,7 +180,7 @@ class Sidecars:
 
         Raises CaptionerError when the caption cannot be written.
         """
-        path = sidecar(item, self.folder)
+        path = sidecar(item, self.folder, self.extension)
         if path is None:
             raise CaptionerError(
                 f"{item.name} has no place beside it for a text file; name a folder with -o."

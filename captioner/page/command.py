@@ -37,6 +37,8 @@ def demo(
         typer.Option(
             "--model",
             "-m",
+            envvar="CAPTIONER_MODEL",
+            show_envvar=False,
             help="The folder of a model; given several times, the page offers the choice.",
         ),
     ] = None,
