@@ -154,11 +154,11 @@ def generate(
     start = torch.tensor([[bos, *prompt, *prefix]], device=device).expand(photos, -1)
     banned = (bos, pad) if never is None else never
     rules: tuple[Processor, ...] = (_Rules(search, eos, banned), *processors)
-    task = _Task(step, start, len(prefix), eos, search, conventions, rules)
-    return _sample(task, seeds or [search.seed] * photos) if search.sample else _beam(task)
+    writing = _Writing(step, start, len(prefix), eos, search, conventions, rules)
+    return _sample(writing, seeds or [search.seed] * photos) if search.sample else _beam(writing)
 
 
-class _Task(NamedTuple):
+class _Writing(NamedTuple):
     """What both ways of writing are given; the last `given` tokens (B, t) of `start` are the
     prefix, which is part of the caption."""
 
@@ -215,13 +215,13 @@ def _repeats(rows: list[list[int]], n: int) -> list[list[int]]:
     return banned
 
 
-def _beam(task: _Task) -> list[list[Hypothesis]]:
-    step, start, given, eos, search, conventions, _ = task
+def _beam(writing: _Writing) -> list[list[Hypothesis]]:
+    step, start, given, eos, search, conventions, _ = writing
     photos, beams, device = len(start), search.beams, start.device
     uncounted = 0 if conventions.prefix_counts else given
     longest = search.max_length + (not conventions.cut) - uncounted
     ids = start[:, start.shape[1] - given :]  # (rows, t), the caption so far
-    allowed, own = task.logprobs(step(start, None), ids)
+    allowed, own = writing.logprobs(step(start, None), ids)
     width = 1  # rows a photo; `beams` after the first step
     scores = torch.zeros(photos, 1, device=device)
     logprobs = torch.zeros(photos, given, device=device)
@@ -280,7 +280,7 @@ def _beam(task: _Task) -> list[list[Hypothesis]]:
         scores = open_top[keep]
         active = [active[i] for i in alive]
         width = beams
-        allowed, own = task.logprobs(step(chosen.unsqueeze(1), parents), ids)
+        allowed, own = writing.logprobs(step(chosen.unsqueeze(1), parents), ids)
 
     return [
         sorted(found, key=lambda h: h.score, reverse=True)[: search.returned] for found in finished
@@ -309,8 +309,8 @@ def _settled(
     return best <= worst
 
 
-def _sample(task: _Task, seeds: Sequence[int]) -> list[list[Hypothesis]]:
-    step, start, given, eos, search, conventions, _ = task
+def _sample(writing: _Writing, seeds: Sequence[int]) -> list[list[Hypothesis]]:
+    step, start, given, eos, search, conventions, _ = writing
     photos, draws, device = len(start), max(search.returned, 1), start.device
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     ids = start[:, start.shape[1] - given :].repeat_interleave(draws, dim=0)
@@ -322,7 +322,7 @@ def _sample(task: _Task, seeds: Sequence[int]) -> list[list[Hypothesis]]:
     done = torch.zeros(photos * draws, dtype=torch.bool)
     owner = list(range(photos))
     while True:
-        allowed, own = task.logprobs(logits, ids)
+        allowed, own = writing.logprobs(logits, ids)
         probabilities = _truncate(allowed / search.temperature, search)
         uniform = torch.stack([torch.rand(draws, generator=generators[p]) for p in owner])
         cumulative = probabilities.cumsum(-1)
