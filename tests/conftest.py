@@ -25,6 +25,18 @@ settings.load_profile("any")
 ROOT = Path(__file__).parent.parent
 BUILTIN = ROOT / "captioner" / "builtin"
 
+HEAVY = {"alone", "browser", "builtin", "cluster", "java", "made", "squares", "unbroken"}
+"""Fixtures that a test cannot be quick with: browsers, clusters, training, models of some size."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """`make quick` leaves out what stands on one of those."""
+    for item in items:
+        if HEAVY & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 CAPTIONS = [
     "A black dog runs over the snow .",
     "Two dogs play in the snow.",
