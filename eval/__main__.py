@@ -2,6 +2,7 @@
 
 python -m eval coco         a model on a caption set: CIDEr-D, BLEU, ROUGE-L and a report page
 python -m eval speed        photos a second, start-up, memory, what heatmaps cost
+python -m eval grounding    whether heatmaps point at the thing that the word names
 python -m eval cost         what cross-attention costs against patches and tokens
 python -m eval batch        a folder job: speed beside a plain loop, kills, memory
 python -m eval score_speed  our scorer beside the Java pipeline
@@ -12,7 +13,16 @@ python -m eval page_load    the web page under load, and its overlays against th
 import sys
 from importlib import import_module
 
-COMMANDS = ("coco", "speed", "cost", "batch", "score_speed", "train_speed", "page_load")
+COMMANDS = (
+    "coco",
+    "speed",
+    "grounding",
+    "cost",
+    "batch",
+    "score_speed",
+    "train_speed",
+    "page_load",
+)
 
 
 def main() -> int:
