@@ -98,17 +98,18 @@ def _grounding(options: argparse.Namespace) -> int:
         if number % 10 == 0 or number == len(files):
             print(f"{number} of {len(files)} photos", end="\r", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    if not generated:
+    if not generated and not human:
         raise DataError("No caption names a thing that is on its photo: there is nothing to score.")
     found = figures(generated, kinds, options.bootstrap)
-    found_human = figures(human, kinds, options.bootstrap) if human else {}
+    found_human = figures(human, kinds, options.bootstrap)
     seconds = cost(captioner, list(files.values())[:TIMED], kinds)
     _tell(captioner.name, len(files), found, found_human, seconds)
     if options.json:
         content = {**found, "human": found_human, "seconds": seconds, "model": captioner.name}
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if options.pictures:
-        write_page(options.pictures, captioner.name, generated, kinds, found, instances)
+        words, shown = (generated, found) if generated else (human, found_human)
+        write_page(options.pictures, captioner.name, words, kinds, shown, instances)
     return Exit.DONE
 
 
@@ -233,9 +234,11 @@ def cost(captioner: Captioner, files: Sequence[Path], kinds: Sequence[str]) -> d
 def _tell(
     name: str, photos: int, own: Figures, human: Figures, seconds: Mapping[str, float]
 ) -> None:
-    print(f"{name} on {photos} photos\n\nWords of the captions that it writes\n{table(own)}")
+    print(f"{name} on {photos} photos")
+    if own:
+        print(f"\nWords of the captions that it writes\n{table(own)}")
     if human:
         print(f"\nWords of people's captions\n{table(human)}")
-    base = seconds["captions"]
-    shown = ", ".join(f"with {k} {v / base:.2f} times that" for k, v in seconds.items() if k in own)
-    print(f"\nA photo takes {base:.3f} s without heatmaps; {shown}.")
+    base, *others = seconds.items()
+    shown = ", ".join(f"with {kind} {value / base[1]:.2f} times that" for kind, value in others)
+    print(f"\nA photo takes {base[1]:.3f} s without heatmaps; {shown}.")

@@ -24,9 +24,9 @@ SIZES = {"under 5%": (0, 0.05), "5% to 25%": (0.05, SMALL), "over 25%": (SMALL, 
 
 
 def figures(words: Sequence[Pointing], kinds: Sequence[str], draws: int) -> Figures:
-    """The figures of every map that the words have scores of."""
+    """The figures of every map that the words have scores of; none where there are no words."""
     found: Figures = {}
-    for name in words[0].scores:
+    for name in words[0].scores if words else ():
         scores = [word.scores[name] for word in words]
         found[name] = {
             **_with_intervals(words, scores, draws),
