@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from captioner.annotations import read_annotations
-from captioner.captioner import DRAWN_SIDE, Caption, Captioner, load
+from captioner.caption import Caption
+from captioner.captioner import DRAWN_SIDE, Captioner, load
 from captioner.errors import DataError, SettingError
 from captioner.exits import Exit, run
 from captioner.objects import mentions

@@ -108,7 +108,7 @@ def _rounded(value: float) -> float | None:
 
 
 def _hits(scores: Sequence[Scores]) -> dict[str, Any]:
-    mean = _rounded(np.mean([s.pointing for s in scores])) if scores else None
+    mean = _rounded(float(np.mean([s.pointing for s in scores]))) if scores else None
     return {"words": len(scores), "pointing": mean}
 
 
