@@ -1,4 +1,4 @@
-"""The command `captioner`: caption, score, demo, info.
+"""The command `captioner`: caption, export, score, demo, info.
 
 Results go to stdout, everything else to stderr; `exits.py` has the exit statuses.
 """
@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from captioner import __version__
 from captioner.batch.command import CAPTION_HELP, caption
+from captioner.batch.export import ExportSettings, export
 from captioner.batch.sources import is_url
 from captioner.batch.spec import JobSpec
 from captioner.exits import run
@@ -44,6 +45,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command(help=CAPTION_HELP, cls=GroupedCommand)(caption)
+app.command(cls=GroupedCommand)(export)
 app.command(cls=GroupedCommand)(score)
 app.command()(demo)
 app.command()(models)
@@ -134,7 +136,9 @@ def info(
 
 def main() -> None:
     """Run the command that the program was started with; raises SystemExit with its status."""
-    raise SystemExit(run(lambda: app(prog_name="captioner"), names=flags(JobSpec)))
+    raise SystemExit(
+        run(lambda: app(prog_name="captioner"), names={**flags(ExportSettings), **flags(JobSpec)})
+    )
 
 
 if __name__ == "__main__":

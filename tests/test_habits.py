@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from captioner.batch.spec import JobSpec
 from captioner.batch.wording import Wording
 from captioner.captioner import Captioner
 from captioner.cli import app
-from captioner.errors import SettingError
+from captioner.errors import CaptionerError, SettingError
+from captioner.metrics.readers import read_results
 from captioner.options import flags
 from captioner.photos import load_photo
 from captioner.request import Request
@@ -91,7 +93,7 @@ def test_an_unknown_suffix_is_refused_with_the_list(album, tmp_path):
         with pytest.raises(SettingError) as refused:
             JobSpec(paths=(str(album),), output=tmp_path / name).check()
         sentence = refused.value.with_names(flags(JobSpec))
-        assert ".jsonl, .ndjson, .csv, .tsv, .json, .parquet" in sentence
+        assert ".jsonl, .ndjson, .csv, .tsv, .json, .parquet, .html" in sentence
         assert "--format txt" in sentence and not (tmp_path / name).exists()
 
 
@@ -362,3 +364,69 @@ def test_literal_text_around_captions_and_words_exchanged(tiny, photos, tmp_path
     assert "3 skipped (3 with a caption of their own" in again.stderr
     for wrong in (("--extension", ".jpg"), ("--extension", "caption")):
         assert run("caption", photos, "--format", "txt", *wrong).returncode == 2
+
+
+RECORDS = [
+    {"file": f"site/{name}", "image_id": None, "caption": text, "confidence": sure, "words": [],
+     "alternatives": [], "model": "m", "version": "1", "width": 8, "height": 6, "blank": False}
+    for name, text, sure in (("b c.jpg", "A \"big\" dog.", 0.9), ("sub/a.jpg", "A man.", 0.2))
+]  # fmt: skip
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """A folder with the files of a finished job; the current folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("x.jsonl").write_text("".join(json.dumps(r) + "\n" for r in RECORDS))
+    failed = {"file": "site/bad.jpg", "image_id": None, "error": "bad.jpg is damaged."}
+    Path("x.errors.jsonl").write_text(json.dumps(failed) + "\n")
+    return tmp_path
+
+
+def exported(*words):
+    return typed("export", "x.jsonl", *words)
+
+
+def test_export_writes_any_format_without_a_model(job):
+    for name in ("y.csv", "y.tsv", "y.jsonl", "y.json", "y.parquet", "y.html"):
+        assert exported("-o", name) == (0, f"2 captions are in {name}.\n")
+    assert len(read_results(Path("y.csv"))) == len(read_results(Path("y.json"))) == 2
+    assert captions(Path("y.jsonl")) == [r["caption"] for r in RECORDS]
+    assert exported("-o", "out", "--format", "txt", "--before", "sks, ")[0] == 0
+    assert Path("out/sub/a.txt").read_text() == "sks, A man.\n"
+    assert Path("out/b c.txt").exists()
+    assert exported() == (0, "".join(f"{r['file']}\t{r['caption']}\n" for r in RECORDS))
+
+
+def test_export_chooses_sorts_and_words(job):
+    assert exported("--below", 0.4) == (0, "site/sub/a.jpg\tA man.\n")
+    _, told = exported("--sort", "confidence", "--replace", "man=person", "--after", ", photo")
+    assert [line.split("\t")[1] for line in told.splitlines()] == [
+        "A person, photo", 'A "big" dog, photo'
+    ]  # fmt: skip
+    assert exported("--failed") == (0, "site/bad.jpg\tbad.jpg is damaged.\n")
+    assert exported("--failed", "-o", "f.csv")[0] == 0
+    assert Path("f.csv").read_text().splitlines()[0] == "file,image_id,error"
+
+
+def test_export_replaces_nothing_unasked(job):
+    Path("y.csv").write_text("mine")
+    before = Path("x.jsonl").read_bytes()
+    for words in (
+        ["-o", "y.csv"], ["-o", "x.jsonl", "--overwrite"], ["-o", "y.txt"], ["--sort", "size"],
+        ["--format", "csv"], ["--failed", "-o", "f.json"],
+    ):  # fmt: skip
+        done = CliRunner().invoke(app, ["export", "x.jsonl", *words])
+        assert isinstance(done.exception, CaptionerError), words
+    assert Path("y.csv").read_text() == "mine" and Path("x.jsonl").read_bytes() == before
+    assert exported("-o", "y.csv", "--overwrite")[0] == 0
+
+
+def test_alternative_text_for_a_web_site(job):
+    Path("pages").mkdir()
+    assert exported("-o", "pages/alt.html")[0] == 0
+    first, second = Path("pages/alt.html").read_text().splitlines()[1:]
+    assert first == (
+        '<img src="../site/b%20c.jpg" alt="A &quot;big&quot; dog." width="8" height="6">'
+    )
+    assert 'src="../site/sub/a.jpg" alt="A man."' in second

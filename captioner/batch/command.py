@@ -16,7 +16,7 @@ from captioner.texts import readable
 
 from .engine import Start
 from .job import run_job
-from .journal import Journal, read_failed, read_records
+from .journal import Journal, read_failures, read_records
 from .local_engine import LocalEngine
 from .progress import Progress, Tally
 from .sources import Ignored
@@ -81,7 +81,7 @@ def _dry_run(spec: JobSpec) -> None:
     if spec.records and not spec.overwrite:
         done = {found["file"] for found in read_records(spec.records)}
         if not spec.retry_failed:
-            failed = read_failed(spec.records) - done
+            failed = {found["file"] for found in read_failures(spec.records)} - done
     for item in spec.find(tally.ignored):
         if item.name in done:
             tally.before += 1

@@ -179,10 +179,12 @@ def read_records(path: Path) -> Iterator[Record]:
             yield cast(Record, content)
 
 
-def read_failed(records: Path) -> set[str]:
-    """The names of the photos of a job that failed; none where there is no file."""
+def read_failures(records: Path) -> Iterator[Failure]:
+    """What failed of a job; nothing where there is no file."""
     errors = Journal.errors_file(records)
-    return {str(line["file"]) for _, line in _lines(errors, "error")} if errors.exists() else set()
+    if errors.exists():
+        for _, content in _lines(errors, "error"):
+            yield cast(Failure, content)
 
 
 def is_journal(path: Path) -> bool:

@@ -49,6 +49,7 @@ class Failure(TypedDict):
 
 
 FIELDS = tuple(Record.__annotations__)
+FAILURE_FIELDS = tuple(Failure.__annotations__)
 
 
 def record(item: "Item", caption: "Caption", model: "Captioner") -> Record:

@@ -67,8 +67,9 @@ class JobSpec:
         value="FILE", group="Where captions go", otherwise="they are printed",
     )  # fmt: skip
     format: str | None = setting(
-        None, "Write jsonl, csv, tsv, coco, parquet, or txt: a text file for each photo, beside it "
-        "or in the folder that -o names.", value="NAME", otherwise="as the suffix of -o says",
+        None, "Write jsonl, csv, tsv, coco, parquet, html (img with alt), or txt: a text file for "
+        "each photo, beside it or in the folder that -o names.", value="NAME",
+        otherwise="as the suffix of -o says",
     )  # fmt: skip
     extension: str = setting(
         ".txt", "Give the text files of --format txt this suffix.", value="SUFFIX"

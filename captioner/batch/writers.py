@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import csv
 import functools
+import html
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from captioner.errors import CaptionerError, DataError
 from captioner.files import fitted, replace, replacing
@@ -24,22 +27,22 @@ from .items import Item, inside
 from .names import Names, sidecar, stem_of
 from .records import FIELDS, Failure, Record
 
-FORMATS = ("jsonl", "csv", "tsv", "coco", "parquet", "txt")
+FORMATS = ("jsonl", "csv", "tsv", "coco", "parquet", "html", "txt")
 SUFFIXES = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".json": "coco",
-    ".parquet": "parquet",
+    ".parquet": "parquet", ".html": "html",
 }  # fmt: skip
 """What the suffix of -o says."""
 
-TABLES = ("csv", "tsv", "coco", "parquet")
+TABLES = ("csv", "tsv", "coco", "parquet", "html")
 """Formats that are made from the records."""
 TABLE_STARTS = {
     "csv": ",".join(FIELDS[:3]).encode(), "tsv": "\t".join(FIELDS[:3]).encode(), "coco": b"[\n",
-    "parquet": b"PAR1",
+    "parquet": b"PAR1", "html": b"<!-- captioner",
 }  # fmt: skip
 """How the tables begin, which tells them from others."""
 
-NO_ALTERNATIVES = ("coco", "txt")
+NO_ALTERNATIVES = ("coco", "html", "txt")
 """Formats with one caption for a photo."""
 
 Records = Iterable[Record]
@@ -144,6 +147,18 @@ def _row(record: Record) -> dict[str, object]:
     }
 
 
+def _write_html(records: Records, path: Path) -> None:
+    """Images with their captions as alternative text; the paths lead from where the file is."""
+    with replacing(path, "w", encoding="utf-8") as stream:
+        stream.write("<!-- captioner: images with their alternative text, to be copied -->\n")
+        for record in records:
+            source, alt = readable(record["file"]), html.escape(record["caption"])
+            if "://" not in source:
+                source = quote(os.path.relpath(source, path.parent).replace(os.sep, "/"))
+            size = f'width="{record["width"]}" height="{record["height"]}"'
+            stream.write(f'<img src="{html.escape(source)}" alt="{alt}" {size}>\n')
+
+
 def _pyarrow() -> Any:
     try:
         import pyarrow
@@ -160,6 +175,7 @@ _WRITERS: dict[str, Callable[[Records, Path], None]] = {
     "tsv": functools.partial(write_csv, delimiter="\t"),
     "coco": _write_coco,
     "parquet": _write_parquet,
+    "html": _write_html,
 }
 
 
