@@ -14,7 +14,7 @@ from . import render
 from .attention import WHOLE, Box
 from .errors import CaptionerError
 from .photos import Photo
-from .request import EVIDENCE, Request
+from .request import Request
 
 
 class OverlayOptions(TypedDict, total=False):
@@ -24,6 +24,7 @@ class OverlayOptions(TypedDict, total=False):
     strength: float
     max_side: int | None
     scale: float | None
+    seen: Box
 
 
 class SheetOptions(TypedDict, total=False):
@@ -34,6 +35,7 @@ class SheetOptions(TypedDict, total=False):
     columns: int | None
     width: int
     what: str
+    seen: Box
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Caption:
             raise CaptionerError(f"There is no word {i}: the caption has {len(self.words)} words.")
         word = self.words[i]
         options.setdefault("label", word.text)
+        options.setdefault("seen", self.seen)
         return render.overlay(self.photo.image, _heatmap(word), **options)
 
     def contact_sheet(self, **options: Unpack[SheetOptions]) -> Image.Image:
@@ -103,17 +106,20 @@ class Caption:
         words = [(w.text, w.probability, _heatmap(w)) for w in self.words]
         options.setdefault("title", self.text)
         options.setdefault("others", [a.text for a in self.alternatives])
-        options.setdefault("what", "Evidence" if self.maps == EVIDENCE else "Attention")
+        options.setdefault("what", self.maps.capitalize() or "Attention")
+        options.setdefault("seen", self.seen)
         return render.contact_sheet(self.photo.image, words, **options)
 
     def to_dict(self) -> dict[str, Any]:
         """Text, confidence, words and the kind of their heatmaps, alternatives and whether the
-        picture is blank, for JSON; probabilities to 4 digits, None where they are not known."""
+        picture is blank, for JSON; probabilities to 4 digits, None where they are not known. `seen`
+        is there where the model has not seen all of the photo."""
         return {
             "caption": self.text,
             "confidence": _rounded(self.confidence),
             "words": [w.to_dict() for w in self.words],
             "heatmaps": self.maps,
+            **({} if self.seen == WHOLE else {"seen": [round(x, 4) for x in self.seen]}),
             "alternatives": [
                 {"caption": a.text, "confidence": _rounded(a.confidence)} for a in self.alternatives
             ],

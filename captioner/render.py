@@ -23,6 +23,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .attention import WHOLE, Box
 from .texts import percent
 
 __all__ = ["FULL", "colour", "contact_sheet", "overlay"]
@@ -46,6 +47,7 @@ ANCHORS = np.array(
 
 WHITE, INK, MUTED, CARD, EDGE = "#ffffff", "#16181d", "#59636e", "#1f2328", "#eceef1"
 SOFT = "#c9d1d9"  # on CARD: contrast 10:1
+UNSEEN = 0.7  # how black the photo is where the model has not seen it
 BAR = 0.72  # how black the bar behind a label is: white on it has at least 8:1, whatever the photo
 
 
@@ -57,6 +59,7 @@ def overlay(
     strength: float = 0.6,
     max_side: int | None = 1024,
     scale: float | None = None,
+    seen: Box = WHOLE,
 ) -> Image.Image:
     """Lay one heatmap over the whole photo, in the photo's aspect ratio.
 
@@ -69,6 +72,8 @@ def overlay(
         max_side: the result's longest side in pixels; a smaller photo keeps its size. None: all of
             the photo's pixels.
         scale: times an even spread at which the colour is full; None: `FULL`.
+        seen: the part of the photo that the model has seen, left, top, right, bottom in shares of
+            its width and height; the rest is dark.
 
     Returns:
         An RGB image of the photo's (perhaps reduced) size.
@@ -82,7 +87,7 @@ def overlay(
             Image.Resampling.LANCZOS,
             reducing_gap=3.0,
         )
-    picture = _blend(photo.convert("RGB"), heatmap, strength, scale)
+    picture = _blend(photo.convert("RGB"), heatmap, strength, scale, seen)
     if label and (text := _clean(label)):
         _print_label(picture, text)
     return picture
@@ -97,6 +102,7 @@ def contact_sheet(
     columns: int | None = None,
     width: int = 1200,
     what: str = "Attention",
+    seen: Box = WHOLE,
 ) -> Image.Image:
     """One picture of a whole caption: the photo, the title, and every word's heatmap in order.
 
@@ -108,6 +114,7 @@ def contact_sheet(
         columns: overlays per row; None: as many as suit the photo's shape.
         width: the sheet's width in pixels, at least 240. Its height follows.
         what: what the heatmaps show, for the legend.
+        seen: the part of the photo that the model has seen; see `overlay`.
 
     Returns:
         An RGB image `width` pixels across.
@@ -121,8 +128,10 @@ def contact_sheet(
         raise ValueError(f"A contact sheet has at least 1 column, not {columns}.")
     margin = max(12, round(width * 0.03))
     gap = max(8, round(width * 0.0135))
+    if seen != WHOLE:
+        what += " (dark: not seen)"
     header = _header(photo, title, others, what, width - 2 * margin, gap)
-    cards = _cards(photo, words, columns, width - 2 * margin, gap)
+    cards = _cards(photo, words, columns, seen, width - 2 * margin, gap)
     height = margin + header.height + sum(gap + row[0].height for row in cards) + margin
     if cards:
         height += gap  # a little more air between the header and the words
@@ -147,9 +156,9 @@ def colour(intensity: np.ndarray) -> np.ndarray:
 
 
 def _blend(
-    photo: Image.Image, heatmap: np.ndarray, strength: float, scale: float | None
+    photo: Image.Image, heatmap: np.ndarray, strength: float, scale: float | None, seen: Box
 ) -> Image.Image:
-    """The photo, drained of some colour, under the map's colours."""
+    """The photo, drained of some colour, under the map's colours; dark where it was not seen."""
     if not 0 <= strength <= 1:
         raise ValueError(f"The strength of an overlay is between 0 and 1, not {strength}.")
     intensity = _intensity(heatmap, photo.size, FULL if scale is None else scale)
@@ -158,7 +167,15 @@ def _blend(
     # The photo's own colours would be read as heat: with the overlay's strength they recede.
     faded = Image.blend(photo, photo.convert("L").convert("RGB"), min(1.0, 1.2 * strength))
     alpha = intensity.point([round(255 * strength * (i / 255) ** 0.8) for i in range(256)])
-    return Image.composite(heat.convert("RGB"), faded, alpha)
+    blended = Image.composite(heat.convert("RGB"), faded, alpha)
+    if seen == WHOLE:
+        return blended
+    dark = Image.blend(photo, Image.new("RGB", photo.size), UNSEEN)
+    left, top, right, bottom = (
+        round(share * side) for share, side in zip(seen, 2 * photo.size, strict=True)
+    )
+    dark.paste(blended.crop((left, top, right, bottom)), (left, top))
+    return dark
 
 
 def _intensity(heatmap: np.ndarray, size: tuple[int, int], scale: float) -> Image.Image:
@@ -288,6 +305,7 @@ def _cards(
     photo: Image.Image,
     words: Sequence[tuple[str, float, np.ndarray]],
     columns: int | None,
+    seen: Box,
     width: int,
     gap: int,
 ) -> list[list[Image.Image]]:
@@ -305,19 +323,24 @@ def _cards(
     small = photo.convert("RGB").resize(
         _fit(photo.size, box, enlarge=True), Image.Resampling.LANCZOS, reducing_gap=3.0
     )
-    cards = [_card(small, box, *word) for word in words]
+    cards = [_card(small, box, seen, *word) for word in words]
     return [cards[at : at + columns] for at in range(0, len(cards), columns)]
 
 
 def _card(
-    small: Image.Image, box: tuple[int, int], text: str, probability: float, heatmap: np.ndarray
+    small: Image.Image,
+    box: tuple[int, int],
+    seen: Box,
+    text: str,
+    probability: float,
+    heatmap: np.ndarray,
 ) -> Image.Image:
     """The overlay with a dark strip below it: the word, and its probability small."""
     size = min(24, max(12, round(box[0] * 0.072)))
     strip, pad = round(size * 1.8), round(size * 0.55)
     card = Image.new("RGB", (box[0], box[1] + strip), EDGE)
     corner = ((box[0] - small.width) // 2, (box[1] - small.height) // 2)
-    card.paste(_blend(small, heatmap, 0.6, None), corner)
+    card.paste(_blend(small, heatmap, 0.6, None, seen), corner)
     draw = ImageDraw.Draw(card)
     draw.rectangle((0, box[1], *card.size), CARD)
     middle = box[1] + strip / 2

@@ -2,6 +2,7 @@
 
     python -m eval speed                     # the model in the box, scikit-image's photographs
     python -m eval speed --images ~/Pictures --photos 64 --dtype bfloat16
+    python -m eval speed --peers --batch-size 8    # hub models beside transformers' generate
 
 Measured: one photograph from process start to the printed caption, with the peak memory of that
 process; and, in one process after loading, a batch of photographs: reading and resizing, encoding,
@@ -40,6 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--batch-size", type=int, default=16)
     made.add_argument("--beams", type=int, default=3)
     made.add_argument("--rounds", type=int, default=3)
+    made.add_argument(
+        "--peers", action="store_true",
+        help="hub models of real sizes beside transformers' generate, in float32 on the CPU",
+    )  # fmt: skip
     add_machine(made)
     add_json(made)
     options = made.parse_args(arguments)
@@ -47,6 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _speed(options: argparse.Namespace) -> None:
+    if options.peers:
+        from . import peers
+
+        beside = peers.measure(photos_of(options.images), options)
+        print_json(beside) if options.json else peers.show(beside)
+        return
     figures = measure(photos_of(options.images), options)
     if options.json:
         print_json(figures)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
+from captioner.attention import WHOLE
 from captioner.caption import OverlayOptions, SheetOptions
 from captioner.render import FULL, colour, contact_sheet, overlay
 
@@ -221,6 +222,20 @@ def test_nothing_leaves_the_sheet(size, width):
     assert sheet.height < 8 * width  # a very tall photo does not make a very tall sheet
     for text in TEXTS:
         assert overlay(photo, FLAT, label=text).size[0] <= 1024
+
+
+def test_what_the_model_has_not_seen_is_dark():
+    photo = Image.new("RGB", (80, 40), (200, 180, 160))
+    whole = np.asarray(overlay(photo, FLAT))
+    part = np.asarray(overlay(photo, FLAT, seen=(0.25, 0.0, 0.75, 1.0)))
+    assert np.array_equal(part[:, 20:60], whole[:, 20:60])
+    assert (part[:, :20] < 0.4 * np.array((200, 180, 160))).all()
+    assert (part[:, 60:] < 0.4 * np.array((200, 180, 160))).all()
+    words = [("word", 0.5, FLAT)]
+    sheets = [contact_sheet(photo, words, what=what, seen=seen) for what, seen in (
+        ("Attention", WHOLE), ("Evidence", WHOLE), ("Attention", (0.25, 0.0, 0.75, 1.0)),
+    )]  # fmt: skip
+    assert len({sheet.tobytes() for sheet in sheets}) == 3
 
 
 def test_a_sheet_without_words_or_title_is_the_photo_with_its_legend():

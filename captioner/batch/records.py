@@ -37,6 +37,8 @@ class Record(TypedDict):
     width: int
     height: int
     blank: bool
+    heatmaps: NotRequired[str]
+    seen: NotRequired[list[float]]
 
 
 @final
@@ -48,14 +50,15 @@ class Failure(TypedDict):
     error: str
 
 
-FIELDS = tuple(Record.__annotations__)
+FIELDS = tuple(name for name in Record.__annotations__ if name in Record.__required_keys__)
+"""Those that every record has, and that tables have columns for."""
 FAILURE_FIELDS = tuple(Failure.__annotations__)
 
 
 def record(item: "Item", caption: "Caption", model: "Captioner") -> Record:
     """The record of a captioned photo."""
     about, content = model.model.about, caption.to_dict()
-    return {
+    made: Record = {
         "file": item.name,
         "image_id": item.image_id,
         "caption": content["caption"],
@@ -68,6 +71,11 @@ def record(item: "Item", caption: "Caption", model: "Captioner") -> Record:
         "height": caption.photo.height,
         "blank": caption.blank,
     }
+    if caption.maps:
+        made["heatmaps"] = caption.maps
+        if "seen" in content:
+            made["seen"] = content["seen"]
+    return made
 
 
 def failure(item: "Item", sentence: str) -> Failure:

@@ -9,6 +9,8 @@ from PIL import Image
 from torch import nn
 
 from captioner.attention import Placement, View, token_maps
+from captioner.batch.items import Item
+from captioner.batch.records import FIELDS, record
 from captioner.captioner import Captioner, load
 from captioner.errors import SettingError
 from captioner.photos import Photo
@@ -387,6 +389,19 @@ def test_a_map_of_a_crop_is_zero_where_the_model_saw_nothing(loaded):
         unseen = (column + 1) / width < left or column / width > right
         assert (heatmap[:, column].max() == 0) == unseen
     assert heatmap.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_kind_of_map_and_what_was_seen_are_in_the_record(loaded):
+    model = loaded("encoder_decoder", "dinov2")
+    caption = model.caption(photos(4)[3], ASKED)
+    made = record(Item("a.jpg"), caption, model)
+    assert made["heatmaps"] == "cross-attention"
+    assert made["seen"] == [round(share, 4) for share in caption.seen] != [0, 0, 1, 1]
+    assert "seen" not in loaded("blip", 0).caption(photos(4)[3], ASKED).to_dict()
+    without = record(Item("a.jpg"), model.caption(photos(4)[3], ASKED, heatmaps=False), model)
+    assert without.keys() == set(FIELDS)
+    dark = np.asarray(caption.overlay(0, label=None, max_side=None).convert("L"), int)
+    assert dark[:, :5].mean() < 0.6 * dark[:, 40:50].mean()
 
 
 def test_maps_are_laid_by_area():
