@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -193,43 +194,37 @@ def _plain_init(self: Any, checkpoint: Checkpoint, net: Any, images: Any, tokeni
 
 def _tokenizer(size: int) -> Any:
     """Words that are numbers: nothing is read of them here."""
-    from transformers import BertTokenizer
-
+    library: Any = import_module("transformers")
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     words = special + [f"w{i}" for i in range(size - len(special))]
-    return BertTokenizer(vocab={word: i for i, word in enumerate(words)})
+    return library.BertTokenizer(vocab={word: i for i, word in enumerate(words)})
 
 
 def _blip_base() -> tuple[Any, Any, Any]:
-    from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessor
-
-    config = BlipConfig(
+    library: Any = import_module("transformers")
+    config = library.BlipConfig(
         text_config={"vocab_size": 30524, "num_attention_heads": 12, "encoder_hidden_size": 768,
                      "bos_token_id": 30522, "eos_token_id": 3, "sep_token_id": 3,
                      "pad_token_id": 0},
         vision_config={"image_size": 384},
     )  # fmt: skip
-    images = BlipImageProcessor(size={"height": 384, "width": 384})
-    return BlipForConditionalGeneration(config).eval(), images, _tokenizer(30522)
+    images = library.BlipImageProcessor(size={"height": 384, "width": 384})
+    return library.BlipForConditionalGeneration(config).eval(), images, _tokenizer(30522)
 
 
 def _vit_gpt2() -> tuple[Any, Any, Any]:
-    from transformers import (
-        GPT2Config,
-        VisionEncoderDecoderConfig,
-        VisionEncoderDecoderModel,
-        ViTConfig,
-        ViTImageProcessor,
-    )
-
-    text = GPT2Config(is_decoder=True, add_cross_attention=True, bos_token_id=3, eos_token_id=3)
-    config = VisionEncoderDecoderConfig(
-        encoder=ViTConfig().to_dict(), decoder=text.to_dict(), decoder_start_token_id=3,
-        eos_token_id=3, pad_token_id=3,
-    )  # fmt: skip
-    net = VisionEncoderDecoderModel(config).eval()
-    net.generation_config.update(decoder_start_token_id=3, eos_token_id=3, pad_token_id=3)
-    return net, ViTImageProcessor(size={"height": 224, "width": 224}), _tokenizer(50257)
+    library: Any = import_module("transformers")
+    ids = {"eos_token_id": 3, "bos_token_id": 3}
+    text = library.GPT2Config(is_decoder=True, add_cross_attention=True, **ids)
+    ids = {"eos_token_id": 3, "pad_token_id": 3, "decoder_start_token_id": 3}
+    net = library.VisionEncoderDecoderModel(
+        library.VisionEncoderDecoderConfig(
+            encoder=library.ViTConfig().to_dict(), decoder=text.to_dict(), **ids
+        )
+    ).eval()
+    net.generation_config.update(**ids)
+    images = library.ViTImageProcessor(size={"height": 224, "width": 224})
+    return net, images, _tokenizer(50257)
 
 
 if __name__ == "__main__":
