@@ -178,7 +178,7 @@ def _model(kind: str, *, shared: bool = True) -> Any:
 
     torch.manual_seed(0)
     made = (_blip_base if kind == "blip-base" else _vit_gpt2)()
-    family = Blip if kind == "blip-base" else EncoderDecoder
+    family: Any = Blip if kind == "blip-base" else EncoderDecoder
     if not shared:  # the same, but for what the base of both puts in
         family = type("Plain", (family,), {"__init__": _plain_init})
     return family(Checkpoint(kind, Path(), {}), *made)
