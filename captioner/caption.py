@@ -45,6 +45,7 @@ class Word:
     probability: the model's, of all its tokens given what stands before; NaN where a server does
         not say.
     given: whether it was given as a part of the prefix and not chosen by the model.
+    doubtful: whether it names a thing that may well not be there (`captioner.doubt`).
     heatmap: (h, w) float32 over the whole photo, not negative, sums to 1. Of attention it is over
         the patch grid: where the model looked to write the word. Of evidence it is four times as
         fine: what the word's probability hangs on. None when the caption was made without heatmaps.
@@ -54,11 +55,12 @@ class Word:
     probability: float
     heatmap: np.ndarray | None = field(repr=False, compare=False, default=None)
     given: bool = False
+    doubtful: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Text and probability, for JSON; "given" where it was."""
-        about = {"text": self.text, "probability": _rounded(self.probability)}
-        return {**about, "given": True} if self.given else about
+        """Text and probability, for JSON; "given" and "doubtful" where it is."""
+        about: dict[str, Any] = {"text": self.text, "probability": _rounded(self.probability)}
+        return about | {name: True for name in ("given", "doubtful") if getattr(self, name)}
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from .attention import WHOLE, Placement
 from .banned_words import BannedWords
 from .caption import Caption, Word
+from .doubt import doubtful
 from .ensemble import load_model
 from .errors import CaptionerError, ModelError, SettingError
 from .generation import Hypothesis, Search
@@ -343,10 +344,15 @@ def finish(
     longest: the tokens at which the search ended it: a sentence that the model would not end there
     has no full stop."""
     spans = model.tokenizer.words(found.ids)
+    probabilities = [math.exp(sum(found.logprobs[s.start : s.stop])) for s in spans]
+    doubted = doubtful([s.text for s in spans], probabilities, model.about)
     words = [
-        Word(s.text, math.exp(sum(found.logprobs[s.start : s.stop])), m, given=s.stop <= given)
-        for s, m in zip(spans, [None] * len(spans) if maps is None else maps, strict=True)
-    ]
+        Word(
+            s.text, probabilities[i], None if maps is None else maps[i], given=s.stop <= given,
+            doubtful=i in doubted and s.stop > given,
+        )
+        for i, s in enumerate(spans)
+    ]  # fmt: skip
     chosen = found.logprobs[given:]
     confidence = math.exp(sum(chosen) / len(chosen)) if chosen else 1.0
     own_end = len(found.logprobs) > len(found.ids) and found.logprobs[-1] > math.log(0.5)

@@ -10,6 +10,8 @@ even map, the map of another word of the same caption and the mean map of all it
 
 Each figure has its 95% interval over the photos. `deletion` is what the word's probability loses
 when the 20% of the patches that its map ranks highest are hidden, by what hiding random ones takes.
+At the end stands which of the things that captions name are not there (CHAIR), and what foretells
+it.
 """
 
 import argparse
@@ -35,6 +37,7 @@ from .common import add_machine, parser
 from .deletion import drops
 from .grounding_figures import Figures, figures, table
 from .grounding_page import write_page
+from .hallucination import Named, chair, named, there, told
 from .instances import Instances
 from .pointing import Scores, score_map
 
@@ -92,9 +95,13 @@ def _grounding(options: argparse.Namespace) -> int:
         captioner.search(Request(heatmaps=kind))
     generated: list[Pointing] = []
     human: list[Pointing] = []
+    things: list[Named] = []
     for number, (photo_id, file) in enumerate(files.items(), 1):
-        written, read = _captions(captioner, file, people.get(photo_id, ())[: options.human], kinds)
+        texts = people.get(photo_id, ())
+        written, read = _captions(captioner, file, texts[: options.human], kinds)
         generated += pointings(captioner, photo_id, file, written, instances)
+        present = there(instances.categories(photo_id), texts)
+        things += named(captioner, photo_id, written[0][kinds[0]], present)
         human += pointings(captioner, photo_id, file, read, instances)
         if number % 10 == 0 or number == len(files):
             print(f"{number} of {len(files)} photos", end="\r", file=sys.stderr, flush=True)
@@ -104,9 +111,14 @@ def _grounding(options: argparse.Namespace) -> int:
     found = figures(generated, kinds, options.bootstrap)
     found_human = figures(human, kinds, options.bootstrap)
     seconds = cost(captioner, list(files.values())[:TIMED], kinds)
+    absent = chair(things, len(files))
     _tell(captioner.name, len(files), found, found_human, seconds)
+    print(f"\n{told(absent)}")
     if options.json:
-        content = {**found, "human": found_human, "seconds": seconds, "model": captioner.name}
+        content = {
+            **found, "human": found_human, "hallucination": absent, "seconds": seconds,
+            "model": captioner.name,
+        }  # fmt: skip
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if options.pictures:
         words, shown = (generated, found) if generated else (human, found_human)

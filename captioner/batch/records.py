@@ -10,11 +10,13 @@ if TYPE_CHECKING:
 
 
 class Word(TypedDict):
-    """given: True for a word of the prefix, which the model did not choose."""
+    """given: True for a word of the prefix, which the model did not choose. doubtful: True for one
+    that names a thing that may well not be there."""
 
     text: str
     probability: float | None
     given: NotRequired[bool]
+    doubtful: NotRequired[bool]
 
 
 class Alternative(TypedDict):
