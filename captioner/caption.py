@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -63,7 +66,7 @@ class Word:
         return about | {name: True for name in ("given", "doubtful") if getattr(self, name)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Caption:
     """A caption of one photo.
 
@@ -92,9 +95,40 @@ class Caption:
     request: Request = field(repr=False, compare=False, default_factory=Request)
     photo: Photo = field(repr=False, compare=False, kw_only=True)
 
-    def overlay(self, i: int, **options: Unpack[OverlayOptions]) -> Image.Image:
-        """The photo with the heatmap of word i over it, in true aspect ratio; options as
-        `render.overlay`. Raises CaptionerError when there is no such word or no heatmap."""
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"<Caption {self.text!r}, confidence {self.confidence:.2f}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the sentence, its words the deeper tinted the surer the model was,
+        and a small contact sheet."""
+        words = " ".join(
+            f'<span title="{w.probability:.2f}" style="background:rgba(247,141,37,'
+            f'{0.6 * max(0.0, w.probability):.2f})">{html.escape(w.text)}</span>'
+            for w in self.words
+            if not math.isnan(w.probability)
+        )
+        shown = f"<p>{words or html.escape(self.text)} <small>{self.confidence:.2f}</small></p>"
+        if not self.words or any(word.heatmap is None for word in self.words):
+            return shown
+        picture = io.BytesIO()
+        self.contact_sheet(width=640).save(picture, "JPEG", quality=85)
+        data = base64.b64encode(picture.getvalue()).decode()
+        return f'{shown}<img src="data:image/jpeg;base64,{data}" alt="{html.escape(self.text)}">'
+
+    def overlay(self, i: int | str, **options: Unpack[OverlayOptions]) -> Image.Image:
+        """The photo with the heatmap of a word over it, in true aspect ratio. i: the word's place,
+        or the word itself. Options as `render.overlay`.
+
+        Raises CaptionerError when there is no such word or no heatmap.
+        """
+        if isinstance(i, str):
+            texts = [word.text.lower() for word in self.words]
+            if i.lower() not in texts:
+                raise CaptionerError(f"There is no word {i!r} in the caption: {self.text}")
+            i = texts.index(i.lower())
         if not -len(self.words) <= i < len(self.words):
             raise CaptionerError(f"There is no word {i}: the caption has {len(self.words)} words.")
         word = self.words[i]
@@ -127,6 +161,18 @@ class Caption:
             ],
             "blank": self.blank,
         }
+
+
+def blank(found: Caption) -> Caption:
+    """What is said of a picture without content, in place of what the model invented. Its heatmaps
+    are flat: nothing in it was looked at more than the rest."""
+    text = f"A plain {found.photo.blank} picture with nothing in it"
+    some = next((w.heatmap for w in found.words if w.heatmap is not None), None)
+    flat = None if some is None else np.full_like(some, 1 / some.size)
+    words = [Word(word, 1.0, flat) for word in text.split()]
+    return replace(
+        found, text=f"{text}.", confidence=1.0, words=words, alternatives=[], score=0.0, blank=True
+    )
 
 
 def _rounded(probability: float) -> float | None:

@@ -14,22 +14,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .attention import WHOLE, Placement
 from .banned_words import BannedWords
-from .caption import Caption, Word
-from .doubt import doubtful
+from .caption import Caption, blank
 from .ensemble import load_model
-from .errors import CaptionerError, ModelError, SettingError
+from .errors import CaptionerError, ModelError, PhotoError, SettingError
+from .finish import finish
 from .generation import Hypothesis, Search
 from .heatmaps import heatmaps, kind_of
 from .hub.locate import is_hub_name
@@ -37,12 +35,13 @@ from .interface import Model
 from .machine import choose_device, choose_dtype
 from .model import OwnModel
 from .photos import Limits, Photo, PhotoSource, load_photo
-from .request import EVIDENCE, Keywords, Request, unknown_setting
+from .request import EVIDENCE, Keywords, Request
 
 BUILTIN = Path(__file__).parent / "builtin"
 # Overlays are drawn on the photo at this many pixels of its shorter side, where it has them.
 DRAWN_SIDE = 512
 ANY = Request()
+OnError = Literal["raise", "return"]
 Photos = list[PhotoSource] | tuple[PhotoSource, ...]
 
 
@@ -57,6 +56,9 @@ class Captioner:
         """The most photos that go into its memory at a time, as far as a job has found out."""
         self.device = device
         self.dtype = dtype
+
+    def __repr__(self) -> str:
+        return f"<Captioner {self.name} on {self.device}, {str(self.dtype).removeprefix('torch.')}>"
 
     @property
     def name(self) -> str:
@@ -77,8 +79,14 @@ class Captioner:
         *,
         limits: Limits | None = None,
         batch_size: int = 32,
+        on_error: Literal["raise"] = "raise",
         **settings: Unpack[Keywords],
     ) -> list[Caption]: ...
+    @overload
+    def caption(
+        self, photo: Photos, request: Request | None = None, *, limits: Limits | None = None,
+        batch_size: int = 32, on_error: OnError, **settings: Unpack[Keywords],
+    ) -> list[Caption | PhotoError]: ...  # fmt: skip
     @overload
     def caption(
         self, photo: PhotoSource, request: Request | None = None, *, limits: Limits | None = None,
@@ -92,6 +100,7 @@ class Captioner:
         *,
         limits: Limits | None = None,
         batch_size: int = 32,
+        on_error: OnError = "raise",
         beams: int | None = None,
         alternatives: int | None = None,
         length_penalty: float | None = None,
@@ -110,7 +119,7 @@ class Captioner:
         explain: str | None = None,
         heatmaps: str | bool | None = None,
         **unknown: object,
-    ) -> Caption | list[Caption]:
+    ) -> Caption | PhotoError | Sequence[Caption | PhotoError]:
         """Caption one photo, or a list of photos.
 
         Args:
@@ -119,29 +128,59 @@ class Captioner:
                 of it, None leaving it as it is.
             limits: of the photo's size, against decompression bombs.
             batch_size: photos that go through the network together.
+            on_error: of a list: "return" gives the PhotoError of a bad photo in its place.
 
         Raises:
             PhotoError: a photo cannot be used. CaptionerError: a setting makes no sense.
         """
-        for name in unknown:
-            raise unknown_setting(name)
         request = (request or Request()).with_(
             beams=beams, alternatives=alternatives, length_penalty=length_penalty,
             min_length=min_length, max_length=max_length, no_repeat=no_repeat, prefix=prefix,
             without=without, sample=sample, temperature=temperature, top_k=top_k, top_p=top_p,
             seed=seed, prompt=prompt, style=style, explain=explain, heatmaps=heatmaps,
+            **unknown,
         )  # fmt: skip
         request = request.seeded()
         many = isinstance(photo, (list, tuple))
         sources: Photos = photo if isinstance(photo, (list, tuple)) else [photo]
         self.search(request)  # a setting that makes no sense is told before any photo is read
         side = max(self.size, DRAWN_SIDE) if request.heatmaps else self.size
-        captions: list[Caption] = []
+        captions: list[Caption | PhotoError] = []
         for start in range(0, len(sources), batch_size):
             part = sources[start : start + batch_size]
-            photos = [load_photo(s, min_side=side, limits=limits or Limits()) for s in part]
-            captions += self.caption_photos(photos, request)
+            found = [_loaded(s, side, limits or Limits(), many, on_error) for s in part]
+            photos = [one for one in found if isinstance(one, Photo)]
+            written = iter(self.caption_photos(photos, request))
+            captions += [next(written) if isinstance(one, Photo) else one for one in found]
         return captions if many else captions[0]
+
+    @overload
+    def stream(
+        self, photos: Iterable[PhotoSource], request: Request | None = None, *,
+        on_error: Literal["raise"] = "raise", limits: Limits | None = None, batch_size: int = 16,
+        **settings: Unpack[Keywords],
+    ) -> Iterator[Caption]: ...  # fmt: skip
+    @overload
+    def stream(
+        self, photos: Iterable[PhotoSource], request: Request | None = None, *,
+        on_error: OnError, limits: Limits | None = None, batch_size: int = 16,
+        **settings: Unpack[Keywords],
+    ) -> Iterator[Caption | PhotoError]: ...  # fmt: skip
+
+    def stream(
+        self, photos: Iterable[PhotoSource], request: Request | None = None, *,
+        on_error: OnError = "raise", limits: Limits | None = None, batch_size: int = 16,
+        **settings: Unpack[Keywords],
+    ) -> Iterator[Caption | PhotoError]:  # fmt: skip
+        """Captions of any number of photos, in their order: paths, web addresses, and whatever else
+        `caption` takes. They are read ahead, and decoded beside the model. Without heatmaps,
+        `caption.photo` has the photo's size and no picture. on_error: as `caption`."""
+        from .batch.stream import stream
+
+        asked = (request or Request()).with_(**settings).seeded()
+        self.search(asked)
+        found = stream(self, photos, asked, limits=limits or Limits(), batch_size=batch_size)
+        return found if on_error == "return" else map(_raised, found)
 
     def search(self, request: Request) -> Search:
         """The search that a request amounts to with this model. Raises CaptionerError when it makes
@@ -329,52 +368,23 @@ class Captioner:
         ]
 
 
-def finish(
-    model: Model[Any],
-    photo: Photo,
-    found: Hypothesis,
-    maps: Sequence[np.ndarray] | None = None,
-    placement: Placement | None = None,
-    request: Request = ANY,
-    given: int = 0,
-    longest: int | None = None,
-) -> Caption:
-    """A hypothesis as a Caption; the heatmaps of its words and the placement that they were made
-    by, without which there are none. given: how many of its tokens the model did not choose.
-    longest: the tokens at which the search ended it: a sentence that the model would not end there
-    has no full stop."""
-    spans = model.tokenizer.words(found.ids)
-    probabilities = [math.exp(sum(found.logprobs[s.start : s.stop])) for s in spans]
-    doubted = doubtful([s.text for s in spans], probabilities, model.about)
-    words = [
-        Word(
-            s.text, probabilities[i], None if maps is None else maps[i], given=s.stop <= given,
-            doubtful=i in doubted and s.stop > given,
-        )
-        for i, s in enumerate(spans)
-    ]  # fmt: skip
-    chosen = found.logprobs[given:]
-    confidence = math.exp(sum(chosen) / len(chosen)) if chosen else 1.0
-    own_end = len(found.logprobs) > len(found.ids) and found.logprobs[-1] > math.log(0.5)
-    whole = own_end or longest is None or len(found.ids) < longest
-    text = model.tokenizer.sentence(found.ids, whole=whole)
-    kind = "" if maps is None else kind_of(model, request.heatmaps)
-    return Caption(
-        text, confidence, words, score=found.score, ids=found.ids,
-        maps=kind, seen=placement.seen if placement else WHOLE, request=request, photo=photo,
-    )  # fmt: skip
+def _raised(answer: Caption | PhotoError) -> Caption:
+    if isinstance(answer, PhotoError):
+        raise answer
+    return answer
 
 
-def blank(found: Caption) -> Caption:
-    """What is said of a picture without content, in place of what the model invented. Its heatmaps
-    are flat: nothing in it was looked at more than the rest."""
-    text = f"A plain {found.photo.blank} picture with nothing in it"
-    some = next((w.heatmap for w in found.words if w.heatmap is not None), None)
-    flat = None if some is None else np.full_like(some, 1 / some.size)
-    words = [Word(word, 1.0, flat) for word in text.split()]
-    return replace(
-        found, text=f"{text}.", confidence=1.0, words=words, alternatives=[], score=0.0, blank=True
-    )
+def _loaded(
+    source: PhotoSource, side: int, limits: Limits, many: bool, on_error: OnError
+) -> Photo | PhotoError:
+    try:
+        return load_photo(source, min_side=side, limits=limits)
+    except PhotoError as error:
+        if not many:
+            raise
+        if on_error == "return":
+            return error
+        raise PhotoError(f'{error} on_error="return" gives the captions of the others.') from error
 
 
 def no_maps(name: str) -> str:

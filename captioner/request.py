@@ -20,6 +20,13 @@ if TYPE_CHECKING:  # the command line declares its options by this file and must
 STYLES = ("sentence", "detailed", "alt", "keywords")
 """The kinds of caption that models which follow instructions can be asked for."""
 OWN = "the model's own"
+ELSEWHERE = {
+    "num_return_sequences": "alternatives", "n": "alternatives", "do_sample": "sample",
+    "max_new_tokens": "max_length", "min_new_tokens": "min_length", "bad_words": "without",
+    "bad_words_ids": "without", "no_repeat_ngram_size": "no_repeat", "text": "prefix",
+    "beam_size": "beams", "question": "prompt", "generator": "seed",
+}  # fmt: skip
+"""What the settings are called in transformers and elsewhere."""
 OF_DRAWS = ("temperature", "top_k", "top_p", "seed")
 """The settings that have a meaning only where words are drawn."""
 ATTENTION, EVIDENCE = HEATMAPS = ("attention", "evidence")
@@ -115,7 +122,13 @@ class Request:
             raise SettingError(f"There is no `style` {self.style!r}; choose {', '.join(STYLES)}.")
 
     def with_(self, **changes: Any) -> Self:
-        """A copy with some settings changed; None leaves a setting as it is."""
+        """A copy with some settings changed; None leaves a setting as it is.
+
+        Raises SettingError for a name that is no setting.
+        """
+        for name in changes:
+            if name not in self.__dataclass_fields__:
+                raise unknown_setting(name)
         return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
 
     def seeded(self) -> Self:
@@ -176,5 +189,6 @@ def unknown_setting(name: str) -> SettingError:
     """The error for a keyword that is no setting, with the one that may have been meant."""
     known = [f.name for f in dataclasses.fields(Request)]
     near = difflib.get_close_matches(name.removeprefix("num_"), known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+    meant = ELSEWHERE.get(name) or (near[0] if near else "")
+    hint = f"did you mean {meant}?" if meant else f"known are {', '.join(known)}."
     return SettingError(f"There is no setting {name!r}: {hint}")

@@ -1,6 +1,7 @@
 """What people's hands already know: what users of taggui, kohya's caption scripts, transformers,
 HF evaluate, pycocoevalcap, exiftool and Lightroom type first, and what they are to get."""
 
+import io
 import json
 import re
 import shutil
@@ -20,7 +21,7 @@ from captioner.batch.spec import JobSpec
 from captioner.batch.wording import Wording
 from captioner.captioner import Captioner
 from captioner.cli import app
-from captioner.errors import CaptionerError, SettingError
+from captioner.errors import CaptionerError, PhotoError, SettingError
 from captioner.metrics.readers import read_results
 from captioner.options import flags
 from captioner.photos import load_photo
@@ -430,3 +431,66 @@ def test_alternative_text_for_a_web_site(job):
         '<img src="../site/b%20c.jpg" alt="A &quot;big&quot; dog." width="8" height="6">'
     )
     assert 'src="../site/sub/a.jpg" alt="A man."' in second
+
+
+# In Python ----------------------------------------------------------------------------------------
+
+
+def test_one_bad_photo_does_not_lose_the_others(small, album, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no photo")
+    photos = [album / "0.jpg", tmp_path / "bad.jpg", album / "1.jpg"]
+    with pytest.raises(PhotoError, match=r"bad\.jpg .*on_error=\"return\" gives"):
+        small.caption(photos)
+    first, bad, second = small.caption(photos, on_error="return")
+    assert isinstance(bad, PhotoError) and "bad.jpg" in str(bad)
+    assert [first.text, second.text] == [c.text for c in small.caption(photos[::2])]
+
+
+@pytest.mark.parametrize("number", [5, 40])
+def test_a_stream_takes_anything_and_keeps_its_order(small, album, tmp_path, number):
+    path, array = album / "0.jpg", np.asarray(picture(7))
+    kinds = [path, str(path), path.read_bytes(), array, picture(8), io.BytesIO(path.read_bytes())]
+    given = (kinds[i % len(kinds)] if i != 3 else tmp_path / "gone.jpg" for i in range(number))
+    found = list(small.stream(given, on_error="return", heatmaps=False, batch_size=4))
+    assert len(found) == number and isinstance(found[3], PhotoError)
+    alone = [small.caption(kind, heatmaps=False).text for kind in kinds]
+    for i, caption in enumerate(found):
+        assert i == 3 or caption.text == alone[i % len(kinds)]
+
+
+def test_a_stream_raises_and_refuses_at_once(small, album):
+    with pytest.raises(SettingError, match="did you mean beams"):
+        small.stream([album / "0.jpg"], num_beams=3)
+    found = small.stream([album / "0.jpg", b"no photo", album / "1.jpg"])
+    assert next(found).words[0].heatmap is not None
+    with pytest.raises(PhotoError, match="Photo 1"):
+        list(found)
+
+
+@pytest.mark.parametrize(
+    "name, meant",
+    [("num_beams", "beams"), ("num_return_sequences", "alternatives"), ("do_sample", "sample"),
+     ("max_new_tokens", "max_length"), ("no_repeat_ngram_size", "no_repeat"), ("beam", "beams")],
+)  # fmt: skip
+def test_names_of_other_libraries_lead_to_ours(small, name, meant):
+    with pytest.raises(SettingError, match=f"did you mean {meant}\\?"):
+        small.caption(picture(0), **{name: 2})
+
+
+def test_what_a_notebook_shows(small):
+    caption = small.caption(picture(0))
+    assert str(caption) == caption.text and f"{caption}" == caption.text
+    assert repr(caption).startswith("<Caption '") and len(repr(caption)) < 150
+    assert repr(small).startswith("<Captioner ") and "cpu, float32" in repr(small)
+    shown = caption._repr_html_()
+    assert shown.count("<span") == len(caption.words) and "data:image/jpeg;base64," in shown
+    assert "<img" not in small.caption(picture(0), heatmaps=False)._repr_html_()
+
+
+def test_a_word_is_found_by_itself(small):
+    caption = small.caption(picture(1))
+    word = caption.words[-1].text
+    first = [w.text.lower() for w in caption.words].index(word.lower())
+    assert caption.overlay(word.upper()).tobytes() == caption.overlay(first).tobytes()
+    with pytest.raises(CaptionerError, match="no word 'zebra'"):
+        caption.overlay("zebra")

@@ -75,7 +75,7 @@ def test_the_keywords_of_the_call_are_the_fields():
     signature = inspect.signature(Captioner.caption, eval_str=False)
     keywords = [
         p.name for p in signature.parameters.values()
-        if p.kind is p.KEYWORD_ONLY and p.name not in ("limits", "batch_size")
+        if p.kind is p.KEYWORD_ONLY and p.name not in ("limits", "batch_size", "on_error")
     ]  # fmt: skip
     assert keywords == fields
     assert all(signature.parameters[name].default is None for name in fields)

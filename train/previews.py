@@ -8,7 +8,7 @@ import torch
 
 from captioner.annotations import AnnotatedImage
 from captioner.attention import Placement, word_maps
-from captioner.captioner import finish
+from captioner.finish import finish
 from captioner.generation import Hypothesis
 from captioner.model import CaptionModel
 from captioner.photos import load_photo, to_square

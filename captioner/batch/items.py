@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from captioner.errors import CaptionerError, PhotoError
-from captioner.photos import Limits
+from captioner.photos import Limits, Photo
 
 from .archives import read_span, read_zip_member
 
@@ -27,7 +27,8 @@ class Item:
     span: (first byte, bytes) within `path`, for members of uncompressed tars.
     member: the name within `path`, for members of zips.
     url: the address that the photo is fetched from.
-    data: the bytes themselves, where they cannot be had again (compressed tars).
+    data: the bytes themselves, where they cannot be had again (compressed tars). photo: the photo
+        itself, where it was decoded before it came here.
     place: where its text file goes below a folder that mirrors the input.
     stem: the name of its text file without ".txt", there or beside the photo, where it is decided
         (`names.with_stems`).
@@ -41,6 +42,7 @@ class Item:
     member: str | None = None
     url: str | None = None
     data: bytes | None = field(default=None, repr=False)
+    photo: Photo | None = field(default=None, repr=False)
     place: str = ""
     stem: str = ""
     problem: str | None = None
@@ -75,13 +77,15 @@ class NamedBytes(io.BytesIO):
         self.name = name
 
 
-def open_item(item: Item, limits: Limits) -> str | NamedBytes:
+def open_item(item: Item, limits: Limits) -> str | NamedBytes | Photo:
     """What `photos.load_photo` takes: the path of a file, or the bytes of anything else.
 
     Raises PhotoError when there are none.
     """
     if item.problem:
         raise PhotoError(item.problem)
+    if item.photo is not None:
+        return item.photo
     if item.data is not None:
         return NamedBytes(item.data, item.name)
     if item.url:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from .pool import Pool
 from .records import record
 from .wording import Wording
 
+T = TypeVar("T")
+
 FEW = 32
 """Up to so many photos are decoded by threads: processes would not be worth their start."""
 
@@ -36,6 +39,15 @@ AS_IT_IS = Wording()
 
 Draw = Callable[[Caption], bytes]
 """Draws something of a caption, as a file's bytes."""
+
+
+@dataclass
+class Batch:
+    """Items that go through the model together, with what the decoder gave for each so far."""
+
+    items: Sequence[Item]
+    decoded: list[Decoded | LeftOut | PhotoError | None]
+    missing: int
 
 
 def caption_items(
@@ -88,11 +100,23 @@ def caption_batches(
     concurrency: batches in the model at a time, each in a thread of ours that uses `threads` cores
     (None: as torch has it).
     """
-    running: deque[Future[list[Outcome]]] = deque()
+    yield from worked(
+        decoded(batches, decoder, pool, ordered, stop),
+        lambda batch: _caption(model, batch, request, draw, wording),
+        concurrency,
+        threads,
+    )
+
+
+def worked(
+    batches: Iterable[Batch], work: Callable[[Batch], T], concurrency: int, threads: int | None
+) -> Iterator[T]:
+    """What `work` makes of batches, in their order, so many at a time."""
+    running: deque[Future[T]] = deque()
     begin = functools.partial(torch.set_num_threads, threads) if threads else None
     with ThreadPoolExecutor(concurrency, initializer=begin) as executor:
-        for batch in _decoded(batches, decoder, pool, ordered, stop):
-            running.append(executor.submit(_caption, model, batch, request, draw, wording))
+        for batch in batches:
+            running.append(executor.submit(work, batch))
             while len(running) > concurrency or (running and running[0].done()):
                 yield running.popleft().result()
         while running:
@@ -105,28 +129,19 @@ def concurrency_for(device: torch.device, cores: int) -> int:
     return min(cores, 4) if device.type == "cpu" else 1
 
 
-@dataclass
-class _Batch:
-    """Items that go through the model together, with what the decoder gave for each so far."""
-
-    items: Sequence[Item]
-    decoded: list[Decoded | LeftOut | PhotoError | None]
-    missing: int
-
-
-def _decoded(
+def decoded(
     batches: Iterable[Sequence[Item]], decoder: Decoder, pool: Pool, ordered: bool, stop: Stop
-) -> Iterator[_Batch]:
+) -> Iterator[Batch]:
     """Batches whose items are all decoded: as they are, or in order."""
     source = iter(batches)
     first = next(source, [])
-    begun: dict[int, _Batch] = {}
+    begun: dict[int, Batch] = {}
     places: dict[int, tuple[int, int]] = {}  # an item's place in the stream -> (batch, place in it)
     given = itertools.count()
 
     def items() -> Iterator[Item]:
         for number, batch in enumerate(itertools.chain([first], source)):
-            begun[number] = _Batch(batch, [None] * len(batch), len(batch))
+            begun[number] = Batch(batch, [None] * len(batch), len(batch))
             for index, item in enumerate(batch):
                 places[next(given)] = number, index
                 yield item
@@ -144,18 +159,12 @@ def _decoded(
 
 
 def _caption(
-    model: Captioner, batch: _Batch, request: Request, draw: Draw | None, wording: Wording
+    model: Captioner, batch: Batch, request: Request, draw: Draw | None, wording: Wording
 ) -> list[Outcome]:
-    good = [answer for answer in batch.decoded if isinstance(answer, Decoded)]
-    captions = iter(_captions(model, good, request))
     outcomes = []
-    for item, answer in zip(batch.items, batch.decoded, strict=True):
-        if isinstance(answer, Decoded):
-            caption = next(captions)
-            if isinstance(caption, PhotoError):
-                outcomes.append(Outcome(item, error=str(caption)))
-                continue
-            caption = wording.of(caption)
+    for item, answer in zip(batch.items, answers(model, batch, request), strict=True):
+        if isinstance(answer, Caption):
+            caption = wording.of(answer)
             picture = draw(caption) if draw else None
             outcomes.append(Outcome(item, record(item, caption, model), picture=picture))
         elif isinstance(answer, LeftOut):
@@ -163,6 +172,15 @@ def _caption(
         else:
             outcomes.append(Outcome(item, error=str(answer)))
     return outcomes
+
+
+def answers(
+    model: Captioner, batch: Batch, request: Request
+) -> list[Caption | LeftOut | PhotoError | None]:
+    """The caption of each photo of a batch, or what came of its decoding."""
+    good = [one for one in batch.decoded if isinstance(one, Decoded)]
+    captions = iter(_captions(model, good, request))
+    return [next(captions) if isinstance(one, Decoded) else one for one in batch.decoded]
 
 
 def _captions(
