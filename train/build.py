@@ -10,7 +10,7 @@ from torch import nn
 
 from captioner.annotations import AnnotatedImage
 from captioner.decoder import DecoderConfig
-from captioner.encoders import EncoderConfig, config_for, fold_batch_norm, has_weights
+from captioner.encoders import EncoderConfig, config_for, fold_batch_norm, has_weights, library_of
 from captioner.errors import DataError
 from captioner.generation import Search
 from captioner.model import CaptionModel, ModelConfig
@@ -115,17 +115,17 @@ def _decoder_config(r: ModelSettings, tokenizer: CaptionTokenizer) -> DecoderCon
 
 
 def _encoder_config(r: ModelSettings) -> EncoderConfig:
+    # What timm cannot have is of transformers, whether that was said or not.
+    library = r.encoder_library if r.encoder_library != "timm" else library_of(r.encoder)
     if r.encoder_weights == "pretrained":
-        if not has_weights(r.encoder_library, r.encoder):
+        if not has_weights(library, r.encoder):
             raise DataError(
-                f"{r.encoder!r} of {r.encoder_library} has no pretrained weights that can be read: "
+                f"{r.encoder!r} of {library} has no pretrained weights that can be read: "
                 "docs/encoders.md has the names that have. model.encoder_weights=none begins from "
                 "random ones."
             )
-        return config_for(
-            r.encoder_library, r.encoder, r.size or None, frozen_stages=r.trunk_stages
-        )
-    config = EncoderConfig(library=r.encoder_library, name=r.encoder, frozen_stages=r.trunk_stages)
+        return config_for(library, r.encoder, r.size or None, frozen_stages=r.trunk_stages)
+    config = EncoderConfig(library=library, name=r.encoder, frozen_stages=r.trunk_stages)
     return replace(config, size=r.size) if r.size else config
 
 

@@ -92,7 +92,7 @@ class ModelSettings(Group):
     encoder: str = "tf_efficientnet_lite2"
     """A backbone of the library, by its name or its folder."""
     encoder_library: str = "timm"
-    """timm or transformers."""
+    """timm or transformers; a folder that transformers saved and a hub id are taken for its own."""
     encoder_weights: str = "imagenet"
     """Its first weights: "imagenet" takes them from a Python package (the encoder must be one of
     `train.imagenet.PACKAGES`), "pretrained" from the library's hub or the folder, "none" begins

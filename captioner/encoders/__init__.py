@@ -9,7 +9,7 @@ docs/encoders.md says which backbones there are and how they are named.
 """
 
 from .base import PatchEncoder, PatchFeatures
-from .build import build_encoder, config_for, has_weights
+from .build import build_encoder, config_for, has_weights, library_of
 from .config import HALF_MEAN, EncoderConfig
 from .folding import fold_batch_norm
 
@@ -22,4 +22,5 @@ __all__ = [
     "config_for",
     "fold_batch_norm",
     "has_weights",
+    "library_of",
 ]

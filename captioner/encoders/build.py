@@ -1,6 +1,10 @@
 """From a config to its encoder. The libraries are imported only when they are used."""
 
+import contextlib
+import json
+import re
 from importlib import import_module
+from pathlib import Path
 
 from ..errors import ModelError
 from .base import PatchEncoder
@@ -38,6 +42,18 @@ def config_for(
         library, name, size or own, tuple(mean), tuple(std),
         fold_batch_norm=fold_batch_norm, frozen_stages=frozen_stages,
     )  # fmt: skip
+
+
+def library_of(name: str) -> str:
+    """The library of a backbone: transformers for a folder that it saved and for a hub id
+    (owner/model), else timm."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            text = (folder / "config.json").read_text(encoding="utf-8")
+            return "transformers" if json.loads(text).get("model_type") else "timm"
+    owned = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+(@.+)?", name)
+    return "transformers" if owned and not name.startswith("timm/") else "timm"
 
 
 def has_weights(library: str, name: str) -> bool:

@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ CLASS_TOKENS = {
     "vit": 1, "deit": 2, "vit_mae": 1, "vit_msn": 1, "ijepa": 0, "beit": 1, "data2vec-vision": 1,
     "dinov2": 1, "dinov2_with_registers": 1, "dinov3_vit": 1, "clip_vision_model": 1,
     "chinese_clip_vision_model": 1, "mlcd_vision_model": 1, "siglip_vision_model": 0,
-    "siglip2_vision_model": 0,
+    "siglip2_vision_model": 0, "blip_vision_model": 1,
     "dinov3_convnext": 1,  # the mean of the map, put before it
 }  # fmt: skip
 # Tokens that are patches only, as many rows of them as columns.
@@ -29,8 +30,14 @@ WINDOWED = ("swin", "swinv2", "focalnet")
 # Feature maps (B, C, h, w).
 MAPS = (
     "convnext", "convnextv2", "resnet", "regnet", "bit", "mobilenet_v1", "mobilenet_v2",
-    "poolformer", "segformer", "pvt_v2", "swiftformer",
+    "poolformer", "segformer", "pvt_v2", "swiftformer", "florence_vision",
 )  # fmt: skip
+# Vision towers that AutoModel does not know: where their class is, and the names of their weights
+# within those of a whole captioner.
+TOWERS = {
+    "blip_vision_model": ("blip", "BlipVisionModel", r"^vision_model\."),
+    "florence_vision": ("florence2", "Florence2VisionBackbone", r"^(model\.)?vision_tower\."),
+}
 # Settings of parts that have no place here: masking, and heads that pool.
 SWITCHES = {"mask_ratio": 0.0, "vision_use_head": False}
 # What of a config does not shape the model.
@@ -42,9 +49,11 @@ IDLE = (
 
 class TransformersEncoder(PatchEncoder):
     """A transformers vision model by local folder or hub id: ViT, DeiT, DINOv2 (also with
-    registers), DINOv3, CLIP and SigLIP vision towers, Swin, ConvNeXt, ResNet and their kin.
+    registers), DINOv3, CLIP, SigLIP, BLIP and Florence-2 vision towers, Swin, ConvNeXt, ResNet and
+    their kin.
 
-    Of a model with two towers (CLIP, SigLIP) only the vision tower is built and loaded.
+    Of a model that has more (CLIP, SigLIP, BLIP, Florence-2) only the vision tower is built and
+    loaded.
     """
 
     def __init__(self, config: EncoderConfig):
@@ -70,7 +79,9 @@ class TransformersEncoder(PatchEncoder):
             config.found = _as_json(settings)
         else:
             with sentences(config.name):
-                net = AutoModel.from_config(settings, dtype=torch.float32)
+                tower = _tower(settings)
+                make = tower._from_config if tower else AutoModel.from_config
+                net = make(settings, dtype=torch.float32)
         # A learned pooler is of no use here, and the weights for it are often not even there.
         pooler = getattr(net, "pooler", None)
         if pooler is not None and list(pooler.parameters()):
@@ -131,6 +142,8 @@ class TransformersEncoder(PatchEncoder):
                 "pixel_attention_mask": None,
                 "spatial_shapes": torch.tensor([[side, side]] * batch),
             }
+        if self.kind == "florence_vision":
+            return {"hidden_states": x}
         inputs: dict[str, Any] = {"pixel_values": x}
         if self.interpolate:
             inputs["interpolate_pos_encoding"] = True
@@ -161,11 +174,13 @@ def _pretrained_settings(name: str) -> Any:
 
 def _load(name: str, settings: Any) -> Any:
     """The pretrained model in float32, every weight that is used or a ModelError."""
+    tower = _tower(settings)
+    part = {"key_mapping": {TOWERS[settings.model_type][2]: ""}} if tower else {}
     with sentences(name):
-        net, info = AutoModel.from_pretrained(
+        net, info = (tower or AutoModel).from_pretrained(
             str(local_folder(name) or name), config=settings, dtype=torch.float32,
             use_safetensors=True, trust_remote_code=False, output_loading_info=True,
-            ignore_mismatched_sizes=True,
+            ignore_mismatched_sizes=True, **part,
         )  # fmt: skip
     unused = ("pooler.", "embeddings.mask_token")
     absent = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
@@ -176,6 +191,14 @@ def _load(name: str, settings: Any) -> Any:
             "config.json do not belong together."
         )
     return net
+
+
+def _tower(settings: Any) -> Any:
+    """The class of a vision tower that AutoModel does not know; None for those that it knows."""
+    if settings.model_type not in TOWERS:
+        return None
+    module, name, _ = TOWERS[settings.model_type]
+    return getattr(import_module(f"transformers.models.{module}.modeling_{module}"), name)
 
 
 def _as_json(settings: Any) -> dict[str, Any]:
