@@ -6,7 +6,8 @@
 The second line is Karpathy's protocol: 5,000 photos of COCO 2014, five references each.
 
 The captions come from the folder job, so OUT holds its captions.jsonl (a line a photo, written as
-it is made), and then results.json (COCO result format), scores.json and report.html. The same
+it is made), and then results.json (COCO result format), scores.json, report.html, and
+confidence.svg, which shows whether the captions that the model is surer of are better. The same
 command again continues where it stopped. Every published score of the model in the box comes from
 this command.
 """
@@ -40,6 +41,7 @@ from captioner.signals import stopping
 from captioner.texts import to_line
 
 from .common import add_machine, parser
+from .confidence import reliability, write_picture
 
 BATCH = 32
 STOPPED = "Stopped; the same command continues."
@@ -112,7 +114,7 @@ def _coco(options: argparse.Namespace) -> int:
 def _check_outputs(spec: JobSpec, guard: Guard) -> None:
     """Nobody's file is replaced: no input, and nothing where no job has been at work."""
     records = _records(spec)
-    for name in ("results.json", "scores.json", "report.html"):
+    for name in ("results.json", "scores.json", "report.html", "confidence.svg"):
         path = records.with_name(name)
         guard.check(path, "The evaluation", lambda _: True)
         if path.exists() and not records.exists():
@@ -169,7 +171,8 @@ def _score(
 ) -> None:
     """Score the captions of the job, and write what is told of them."""
     out: Path = options.out
-    captions = {str(r["image_id"]): r["caption"] for r in read_records(_records(spec))}
+    records = {str(r["image_id"]): r for r in read_records(_records(spec))}
+    captions = {photo: record["caption"] for photo, record in records.items()}
     results = [
         {"image_id": image.image_id, "caption": captions[str(image.image_id)]}
         for image in references.images
@@ -182,10 +185,23 @@ def _score(
         bootstrap=options.bootstrap,
     )  # fmt: skip
     name = engine.model.name
-    content = scores.as_dict() | {"model": name, "settings": engine.settings}
+    confidence = reliability(
+        [records[references.ids[i]]["confidence"] for i in matched.images],
+        scores.metrics["CIDEr-D"].per_image,
+    )  # fmt: skip
+    content = scores.as_dict() | {
+        "confidence": confidence, "model": name, "settings": engine.settings,
+    }  # fmt: skip
     (out / "scores.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_report(
         out / "report.html", scores, references, matched, images=options.images, title=name
     )
     print(f"{name} on {options.annotations}\n\n{scores_table(scores)}\n\n{scores.signature}")
+    if confidence.get("rank_correlation") is not None:
+        write_picture(out / "confidence.svg", name, confidence)
+        low, high = confidence["interval"]
+        print(
+            "\nConfidence and a caption's own CIDEr-D have a rank correlation of "
+            f"{confidence['rank_correlation']:.2f} ({low:.2f} to {high:.2f})."
+        )
     print(f"\nThe captions, scores and the report page are in {out}.")

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from eval import coco, speed
+from eval.confidence import rank_correlation, reliability, write_picture
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,10 @@ def test_it_leaves_results_scores_and_a_report(photos, folder, capsys):
     scores = json.loads((photos / "out" / "scores.json").read_text())
     assert scores["images"] == 5 and "CIDEr-D" in scores["metrics"]
     assert "<html" in (photos / "out" / "report.html").read_text()
+    # All of its captions score 0: there is no order to compare with.
+    assert scores["confidence"]["rank_correlation"] is None
+    assert len(scores["confidence"]["groups"]) == 5
+    assert not (photos / "out" / "confidence.svg").exists()
     assert "CIDEr-D" in capsys.readouterr().out
 
     from typer.testing import CliRunner
@@ -139,3 +145,26 @@ def test_speed_measures_this_machine(photos, folder, capsys):
     figures = json.loads(capsys.readouterr().out)
     assert figures["one_photo_peak_mb"] > 50
     assert figures["batch"]["photos"] == 5 and figures["batch"]["photos_per_second"] > 0
+
+
+def test_confidence_is_judged_by_the_order_of_the_captions(tmp_path):
+    rng = np.random.default_rng(0)
+    sure = rng.random(200)
+    assert rank_correlation(sure, np.exp(5 * sure)) == pytest.approx(1)
+    assert rank_correlation(sure, -sure) == pytest.approx(-1)
+    assert np.isnan(rank_correlation(sure, np.ones(200)))
+    # Equal values share their ranks: 1, 2.5, 2.5, 4 against 1, 2, 3, 4.
+    tied = rank_correlation(np.array([1.0, 2, 2, 3]), np.array([1.0, 2, 3, 4]))
+    assert tied == pytest.approx(4.5 / (4.5 * 5) ** 0.5)
+    found = reliability(list(sure), sure**2)
+    assert found["rank_correlation"] == 1 and found["interval"] == [1, 1]
+    assert [g["captions"] for g in found["groups"]] == [20] * 10
+    means = [group["CIDEr-D"] for group in found["groups"]]
+    assert means == sorted(means)
+    write_picture(tmp_path / "curve.svg", "a <model>", found)
+    picture = (tmp_path / "curve.svg").read_text()
+    assert picture.count("<circle") == 10 and "a &lt;model&gt;" in picture and "1.00" in picture
+    ElementTree.fromstring(picture)
+    low, high = reliability(list(sure), rng.random(200))["interval"]
+    assert low < 0 < high
+    assert reliability([0.5, None], np.ones(2)) == {}  # a server need not say
