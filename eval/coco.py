@@ -189,7 +189,7 @@ def _score(
         [records[references.ids[i]]["confidence"] for i in matched.images],
         scores.metrics["CIDEr-D"].per_image,
     )  # fmt: skip
-    content = scores.as_dict() | {
+    content = scores.to_dict() | {
         "confidence": confidence, "model": name, "settings": engine.settings,
     }  # fmt: skip
     (out / "scores.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

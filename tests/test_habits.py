@@ -21,7 +21,8 @@ from captioner.batch.spec import JobSpec
 from captioner.batch.wording import Wording
 from captioner.captioner import Captioner
 from captioner.cli import app
-from captioner.errors import CaptionerError, PhotoError, SettingError
+from captioner.errors import CaptionerError, DataError, PhotoError, SettingError
+from captioner.metrics import score
 from captioner.metrics.readers import read_results
 from captioner.options import flags
 from captioner.photos import load_photo
@@ -494,3 +495,56 @@ def test_a_word_is_found_by_itself(small):
     assert caption.overlay(word.upper()).tobytes() == caption.overlay(first).tobytes()
     with pytest.raises(CaptionerError, match="no word 'zebra'"):
         caption.overlay("zebra")
+
+
+# Scores -------------------------------------------------------------------------------------------
+
+TEXTS = ["a dog runs over the grass", "two men play football"]
+REFS = [["a dog is running on grass", "the dog runs"], ["two men are playing football"]]
+GTS = {7: REFS[0], 9: REFS[1]}
+RES = {9: [TEXTS[1]], 7: [TEXTS[0]]}
+
+
+def test_scores_come_of_every_form_that_is_known():
+    plain = score(TEXTS, REFS, bootstrap=0)
+    coco = ({k: [{"caption": c} for c in v] for k, v in d.items()} for d in (GTS, RES))
+    for found in (
+        score(predictions=TEXTS, references=REFS, bootstrap=0),
+        score(GTS, RES, bootstrap=0),
+        score(*coco, bootstrap=0),
+        score(predictions=RES, references=GTS, bootstrap=0),
+    ):
+        assert found.to_dict() == plain.to_dict()
+    one = score(TEXTS, [refs[0] for refs in REFS], "CIDEr-D", bootstrap=0)
+    assert list(one) == ["CIDEr-D"] and "CIDEr-D" in one and len(one) == 1
+    assert dict(plain)["BLEU-4"] == plain["BLEU-4"] and list(plain.keys()) == list(plain)
+    assert repr(plain).startswith("metric") and "ROUGE-L" in repr(plain)
+    with pytest.raises(KeyError, match="'METEOR' was not asked for"):
+        plain["METEOR"]
+
+
+@pytest.mark.parametrize(
+    "given, sentence",
+    [((RES, GTS), r"score\(gts, res\)"), ((TEXTS, GTS), "both lists"), ((TEXTS,), "references"),
+     (({7: REFS[0]}, RES), "1 captions have no references; the first is 9"),
+     ((GTS, {7: [TEXTS[0]]}), "1 images have no caption; the first is 9")],
+)  # fmt: skip
+def test_forms_that_do_not_fit_are_sentences(given, sentence):
+    with pytest.raises(DataError, match=sentence):
+        score(*given)
+
+
+def test_the_command_reads_captions_by_image(tmp_path):
+    (tmp_path / "gts.json").write_text(json.dumps(GTS))
+    (tmp_path / "res.json").write_text(json.dumps(RES))
+    status, told = typed("score", tmp_path / "res.json", "-r", tmp_path / "gts.json", "--json",
+                         "--no-bootstrap")  # fmt: skip
+    assert status == 0
+    wanted = score(TEXTS, REFS, bootstrap=0).to_dict()["metrics"]
+    found = json.loads(told)["metrics"]
+    assert {k: v["value"] for k, v in found.items()} == pytest.approx(
+        {k: v["value"] for k, v in wanted.items()}
+    )
+    both = CliRunner().invoke(app, ["score", str(tmp_path / "gts.json"), "-r",
+                                    str(tmp_path / "gts.json")])  # fmt: skip
+    assert both.exit_code == 2 and "can have one" in both.stderr

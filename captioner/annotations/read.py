@@ -87,6 +87,16 @@ def _content(path: Path, content: Any) -> tuple[list[dict[str, Any]], Any]:
             f'{path} is not an annotation file: it should be COCO captions ({{"images": [...], '
             '"annotations": [...]}), Karpathy\'s dataset_*.json, or JSON lines.'
         )
+    if (
+        content
+        and all(isinstance(captions, list) for captions in content.values())
+        and not (content.keys() & {"images", "annotations"})
+    ):  # pycocoevalcap's {id: [captions]}
+        return [], [
+            {"image_id": image, "caption": caption}
+            for image, captions in content.items()
+            for caption in captions
+        ]
     entries = content.get("images", [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise DataError(f'{path}: "images" must be a list of objects, as in COCO\'s files.')

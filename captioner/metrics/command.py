@@ -142,9 +142,9 @@ def _score(results: Path | None, references: Path, asked: ScoreSettings) -> None
     for line in left_out:
         typer.echo(f"Note: {readable(line)}", err=True)
     if asked.json:
-        content = scores.as_dict() | {"left_out": left_out}
+        content = scores.to_dict() | {"left_out": left_out}
         if comparison:
-            content["compare"] = comparison.as_dict()
+            content["compare"] = comparison.to_dict()
         typer.echo(json.dumps(content, indent=2))
     else:
         typer.echo(readable(_table(scores, results, refs, comparison)))

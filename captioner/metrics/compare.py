@@ -80,7 +80,7 @@ class Comparison:
             )
         return sentence
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """{"other", "verdict", "differences": {metric: {"value", "other", "difference", ...}}}."""
         return {
             "other": self.other,

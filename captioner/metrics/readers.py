@@ -117,7 +117,12 @@ def read_results(path: str | Path) -> list[Candidate]:
                 '[{"image_id": ..., "caption": ...}, ...]. The command is '
                 "`captioner score RESULTS --references REFS`."
             )
-        if isinstance(content, dict):
+        if isinstance(content, dict) and "caption" not in content:
+            content = [
+                {"image_id": image, "caption": _only(path, image, captions)}
+                for image, captions in content.items()
+            ]
+        elif isinstance(content, dict):
             content = [content]
         if not isinstance(content, list):
             raise DataError(
@@ -136,6 +141,15 @@ def read_results(path: str | Path) -> list[Candidate]:
     if not results:
         raise DataError(f"{path} has no captions to score.")
     return results
+
+
+def _only(path: Path, image: str, captions: Any) -> Any:
+    """The caption of an image in pycocoevalcap's {id: [caption]}."""
+    if isinstance(captions, list) and len(captions) != 1:
+        raise DataError(
+            f"{path}: image {image} has {len(captions)} captions to be scored, and can have one."
+        )
+    return captions[0] if isinstance(captions, list) else captions
 
 
 def _result(path: Path, place: int, row: Any) -> Candidate | None:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from captioner.errors import DataError, SettingError
 from captioner.metrics.bleu import bleu_from, bleu_statistics
 from captioner.metrics.bootstrap import interval, resampled_sums
 from captioner.metrics.cider import Cider, CiderD, DocumentFrequency
+from captioner.metrics.forms import Captions, paired
 from captioner.metrics.ngrams import CandidateNgrams, ReferenceNgrams
 from captioner.metrics.rouge import rouge_l_scores
 from captioner.metrics.tokens import prepare
@@ -59,9 +60,10 @@ class Metric:
         return self.combine(sums, len(self.statistics))
 
 
-@dataclass(frozen=True)
-class Scores:
-    """All scores of a set of captions: `scores["CIDEr-D"].value`, and `as_dict()` for JSON."""
+@dataclass(frozen=True, repr=False)
+class Scores(Mapping[str, Metric]):
+    """All scores of a set of captions by name: `scores["CIDEr-D"].value`, and `to_dict()` for JSON.
+    It prints as a table."""
 
     metrics: dict[str, Metric]
     images: int
@@ -69,9 +71,22 @@ class Scores:
     signature: str
 
     def __getitem__(self, name: str) -> Metric:
+        if name not in self.metrics:
+            raise KeyError(f"{name!r} was not asked for; there are {', '.join(self.metrics)}")
         return self.metrics[name]
 
-    def as_dict(self) -> dict[str, Any]:
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.metrics)
+
+    def __len__(self) -> int:
+        return len(self.metrics)
+
+    def __repr__(self) -> str:
+        from captioner.metrics.tables import scores_table  # which knows Scores
+
+        return f"{scores_table(self)}\n\n{self.signature}"
+
+    def to_dict(self) -> dict[str, Any]:
         """{"signature", "metrics": {name: {"value", "low", "high"}}, "images", "references"}.
 
         Values are fractions; low and high are left out when there was no bootstrap.
@@ -90,10 +105,11 @@ class Scores:
 
 
 def score(
-    candidates: Sequence[str],
-    references: Sequence[Sequence[str]],
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    candidates: Captions | None = None,
+    references: Captions | None = None,
+    metrics: str | Sequence[str] = DEFAULT_METRICS,
     *,
+    predictions: Captions | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
     tokenize: bool = True,
@@ -103,8 +119,11 @@ def score(
 
     Args:
         candidates: a caption for each image.
-        references: for each image its captions.
-        metrics: names out of ALL_METRICS. METEOR and SPICE need the extra captioner[java-metrics].
+        references: for each image its captions. Two dicts {image: [captions]} without names are
+            `score(gts, res)`, references first, as pycocoevalcap has them.
+        predictions: another name of `candidates`, as HF evaluate has it.
+        metrics: names out of ALL_METRICS, or one. METEOR and SPICE need the extra
+            captioner[java-metrics].
         bootstrap: how often to draw images for the 95% intervals; 0 for no intervals.
         seed: of the draws.
         tokenize: whether to run the PTB tokenizer; without, strings are tokens joined by spaces.
@@ -113,8 +132,8 @@ def score(
     Raises:
         DataError: for lists that do not fit, unknown names, and CIDEr of one image without `df`.
     """
-    names = check_metrics(metrics)
-    captions, groups = prepare(candidates, references, tokenize=tokenize)
+    names = check_metrics(metrics.split(",") if isinstance(metrics, str) else metrics)
+    captions, groups = prepare(*paired(candidates, references, predictions), tokenize=tokenize)
     return score_tokens(
         captions,
         groups,

@@ -44,7 +44,7 @@ def score_files(results: Upload, references: Upload, split: str | None = None) -
     order = np.argsort(scores["CIDEr-D"].per_image, kind="stable")
     count = min(SHOWN, max(1, len(order) // 2))
     return {
-        **scores.as_dict(),
+        **scores.to_dict(),
         "left_out": left_out,
         "best": [_example(scores, refs, matched, place) for place in order[::-1][:count]],
         "worst": [_example(scores, refs, matched, place) for place in order[:count]],

@@ -108,7 +108,7 @@ def test_the_interval_holds_the_value_and_is_the_seeds(corpus) -> None:
     first = score(captions, references, bootstrap=200, tokenize=False)
     again = score(captions, references, bootstrap=200, tokenize=False)
     other = score(captions, references, bootstrap=200, seed=1, tokenize=False)
-    assert first.as_dict() == again.as_dict()
+    assert first.to_dict() == again.to_dict()
     assert first["CIDEr-D"].value == other["CIDEr-D"].value
     for name in ("CIDEr-D", "ROUGE-L"):
         metric = first[name]
