@@ -6,7 +6,7 @@ Results go to stdout, everything else to stderr; `exits.py` has the exit statuse
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -22,6 +22,9 @@ from captioner.metrics.command import score
 from captioner.options import GroupedCommand, ModelOption, flags
 from captioner.page.command import demo
 from captioner.photos import PHOTO_SUFFIXES
+
+if TYPE_CHECKING:
+    from captioner.captioner import Captioner
 
 
 class Commands(TyperGroup):
@@ -87,26 +90,12 @@ def info(
     from captioner.captioner import BUILTIN, load
     from captioner.machine import choose_device, choose_dtype, describe
 
-    folder = Path(model) if model else BUILTIN
-    loaded = load(folder, device="cpu", dtype="float32")
-    own = loaded.own
-    config = own.config
-    parameters = sum(p.numel() for p in own.parameters())
-    count = f"an ensemble of {len(config.shares)}, each of " if config.shares else ""
+    loaded = load(model or BUILTIN, device="cpu", dtype="float32")
     device = choose_device()
     facts: dict[str, Any] = {
         "captioner": __version__,
         "model": loaded.name,
-        "folder": str(folder),
-        "parameters": parameters,
-        "bytes": sum(f.stat().st_size for f in folder.iterdir() if f.is_file()),
-        "encoder": f"{config.encoder.name} ({config.encoder.library}), "
-        f"{config.encoder.size}x{config.encoder.size} pixels, "
-        f"patch grid {own.grid[0]}x{own.grid[1]}",
-        "decoder": f"{count}{config.decoder.layers} layers, width {config.decoder.width}, "
-        f"{config.decoder.heads} heads, {config.decoder.vocab_size} tokens",
-        "trained_on": config.about.get("trained_on", "not stated"),
-        "scores": config.about.get("scores", {}),
+        **_about(loaded, Path(model or BUILTIN)),
         "machine": describe(),
         "runs_on": f"{device}, {str(choose_dtype(None, device)).removeprefix('torch.')}",
     }
@@ -114,15 +103,16 @@ def info(
         print(json.dumps(facts, ensure_ascii=False))
         return
     machine = facts["machine"]
+    size = f"{facts['parameters'] / 1e6:.1f} million parameters, {facts['bytes'] / 1e6:.1f} MB"
     rows = [
         ("captioner", f"{facts['captioner']} with torch {machine['torch']}"),
         ("model", f"{facts['model']}  ({facts['folder']})"),
-        ("size", f"{parameters / 1e6:.1f} million parameters, {facts['bytes'] / 1e6:.1f} MB"),
-        ("encoder", facts["encoder"]),
-        ("decoder", facts["decoder"]),
-        ("trained on", facts["trained_on"]),
+        ("size", size),
     ]
-    for data, figures in facts["scores"].items():
+    for name in ("kind", "license", "encoder", "decoder", "heatmaps", "search", "trained_on"):
+        if name in facts:
+            rows.append((name.replace("_", " "), facts[name]))
+    for data, figures in facts.get("scores", {}).items():
         shown = ", ".join(f"{name} {value}" for name, value in figures.items())
         rows.append(("scores", f"{data}: {shown}"))
     rows += [
@@ -132,6 +122,38 @@ def info(
     ]  # fmt: skip
     for name, text in rows:
         print(f"{name:<12}{text}")
+
+
+def _about(loaded: "Captioner", folder: Path) -> dict[str, Any]:
+    """What `info` says of a model: one of ours in a folder, or one from the hub."""
+    from captioner.hub.base import HubModel
+
+    hub = loaded.model
+    if isinstance(hub, HubModel):
+        search = hub.search
+        return {
+            "folder": str(hub.checkpoint.folder),
+            "parameters": sum(p.numel() for p in hub.net.parameters()),
+            "bytes": sum(file.stat().st_size for file in hub.checkpoint.weights),
+            "kind": f"{hub.checkpoint.kind}, photos with at least {hub.side} pixels a side",
+            "license": hub.about.get("license", "not stated"),
+            "heatmaps": f"{hub.maps or 'none'}, {len(hub.layers)} layers",
+            "search": f"beams {search.beams}, at most {search.max_length} tokens",
+        }
+    own, config = loaded.own, loaded.own.config
+    count = f"an ensemble of {len(config.shares)}, each of " if config.shares else ""
+    return {
+        "folder": str(folder),
+        "parameters": sum(p.numel() for p in own.parameters()),
+        "bytes": sum(f.stat().st_size for f in folder.iterdir() if f.is_file()),
+        "encoder": f"{config.encoder.name} ({config.encoder.library}), "
+        f"{config.encoder.size}x{config.encoder.size} pixels, "
+        f"patch grid {own.grid[0]}x{own.grid[1]}",
+        "decoder": f"{count}{config.decoder.layers} layers, width {config.decoder.width}, "
+        f"{config.decoder.heads} heads, {config.decoder.vocab_size} tokens",
+        "trained_on": config.about.get("trained_on", "not stated"),
+        "scores": config.about.get("scores", {}),
+    }
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ class Vocabulary:
             at = edges[-1][1]
         spans = []
         for found in re.finditer(rb"[^ \n\t]+", b"".join(pieces)):
-            text = found.group().decode("utf-8", errors="ignore")
+            text = _upright(found.group().decode("utf-8", errors="ignore"))
             core = text.strip(_EDGE_PUNCTUATION)
             if not core:
                 continue
@@ -79,12 +79,10 @@ class Vocabulary:
             inside = [k for k, (a, b) in enumerate(edges) if a < end and b > begin and b > a]
             if inside:
                 spans.append((core, inside[0], inside[-1] + 1))
-        first = True
-        words = []
-        for core, start, stop in spans:
-            words.append(WordSpan(_capital(core) if first else core, start, stop))
-            first = False
-        return words
+        return [
+            WordSpan(core if number else _capital(core), start, stop)
+            for number, (core, start, stop) in enumerate(spans)
+        ]
 
     def sentence(self, ids: Sequence[int], *, whole: bool = True) -> str:
         """The caption as a sentence: a capital at the start, and a period at the end of a whole
@@ -179,8 +177,13 @@ def sentence(text: str, *, whole: bool = True) -> str:
     text = text.strip()
     if not text:
         return ""
-    text = _capital(re.sub(r"\bi\b(?!\.)", "I", text))
+    text = _capital(_upright(text))
     return text if text[-1] in ".!?" or not whole else text + "."
+
+
+def _upright(text: str) -> str:
+    """With a capital for "i" and "i'm", as a person writes them; not for "i.e."."""
+    return re.sub(r"\bi\b(?!\.)", "I", text)
 
 
 def _capital(text: str) -> str:

@@ -79,6 +79,13 @@ def test_captions_read_as_sentences(raw, proper):
     assert sentence(raw) == proper
 
 
+@pytest.mark.parametrize("raw", ["what i see", "i'm here", "it is i", "an i.e. of it"])
+def test_words_are_written_as_in_the_sentence(raw):
+    ids = TOKENIZER.encode(raw)
+    words = [word.text for word in TOKENIZER.words(ids)]
+    assert words == TOKENIZER.sentence(ids).rstrip(".").split() or "i.e" in words
+
+
 def test_json_round_trip_is_the_same_bytes():
     text = TOKENIZER.to_json()
     assert CaptionTokenizer.from_json(text).to_json() == text

@@ -45,11 +45,21 @@ class Checkpoint:
     @property
     def about(self) -> dict[str, Any]:
         about = {"name": self.name, "version": self.revision[:8]}
-        card = self.folder / "README.md"
-        head = card.read_text(encoding="utf-8", errors="replace")[:4000] if card.is_file() else ""
-        if found := re.search(r"^license: *(\S+)", head, re.MULTILINE):
+        if found := re.search(r"^license: *(\S+)", self._readme[:4000], re.MULTILINE):
             about["license"] = found[1]
         return about
+
+    @property
+    def card(self) -> str:
+        """The checkpoint's own card, Markdown, with its licence first."""
+        body = re.sub(r"(?s)\A---\n.*?\n---\n", "", self._readme).strip()
+        licence = self.about.get("license", "not stated")
+        return f"**Licence of {self.name}: {licence}**\n\n{body or 'This model has no card.'}"
+
+    @property
+    def _readme(self) -> str:
+        card = self.folder / "README.md"
+        return card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
 
 
 def is_hub_name(name: str) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from captioner.captioner import BUILTIN, Captioner, load
 from captioner.errors import CaptionerError
+from captioner.hub.base import HubModel
 
 BOX = "the model in the box"
 
@@ -45,7 +46,9 @@ class Models:
             raise CaptionerError(f"There is no model {name!r}; choose {' or '.join(self.names)}.")
         with self._lock:
             if name not in self._loaded:
-                self._loaded[name] = load(self.folders[name], device=self.device, dtype=self.dtype)
+                self._loaded[name] = load(
+                    str(self.folders[name]), device=self.device, dtype=self.dtype
+                )
             return self._loaded[name]
 
     def warm(self) -> None:
@@ -54,6 +57,9 @@ class Models:
 
     def card(self, name: str) -> str:
         """The model's card, Markdown; a line that says so where there is none."""
+        loaded = self._loaded.get(name)
+        if loaded and isinstance(loaded.model, HubModel):
+            return loaded.model.checkpoint.card
         try:
             return (self.folders[name] / "MODEL_CARD.md").read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
