@@ -4,9 +4,11 @@ HF evaluate, pycocoevalcap, exiftool and Lightroom type first, and what they are
 import io
 import json
 import re
+import shlex
 import shutil
 import signal
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from captioner.banned_words import BannedWords, forms
 from captioner.batch.spec import JobSpec
 from captioner.batch.wording import Wording
 from captioner.captioner import Captioner
-from captioner.cli import app
+from captioner.cli import app, main
 from captioner.errors import CaptionerError, DataError, PhotoError, SettingError
 from captioner.metrics import score
 from captioner.metrics.readers import read_results
@@ -29,7 +31,7 @@ from captioner.photos import load_photo
 from captioner.request import Request
 
 from .commands import run, start
-from .conftest import tiny_model
+from .conftest import ROOT, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,7 @@ def test_tsv_is_a_table(tiny, album, tmp_path):
     assert head.split("\t")[:3] == ["file", "image_id", "caption"] and len(rows) == 3
 
 
+@pytest.mark.slow
 def test_changed_settings_are_told_when_all_is_done(tiny, album, tmp_path):
     job = ("caption", album, "-o", tmp_path / "x.csv", "--model", tiny)
     run(*job)
@@ -127,6 +130,7 @@ def test_draws_differ_until_a_seed_is_given(small):
     assert again.text == drawn[0].text
 
 
+@pytest.mark.slow
 def test_a_job_records_the_seed_that_it_draws_by(tiny, album, tmp_path):
     def draw(name, *more):
         job = ("caption", album, "-o", tmp_path / name, "--model", tiny, "--sample", *more)
@@ -161,6 +165,7 @@ def test_alternatives_are_shown_or_refused(tiny, album, photos, tmp_path, small)
     assert plain.tobytes() != more.tobytes()
 
 
+@pytest.mark.slow
 def test_what_is_passed_over_is_told_by_kind_and_our_own_files_are_not(tiny, photos):
     for name in ("a.CR2", "b.nef", "c.dng", "film.mov", "notes.doc"):
         (photos / name).write_bytes(b"x")
@@ -323,6 +328,7 @@ def test_a_photo_on_standard_input(tiny, album):
     assert both[0] != 0
 
 
+@pytest.mark.slow
 def test_a_dry_run_lists_what_would_be_done(tiny, photos, tmp_path):
     job = ("caption", photos, "-o", tmp_path / "x.jsonl", "--model", tiny)
     done = run(*job, "--dry-run")
@@ -338,6 +344,7 @@ def test_a_dry_run_lists_what_would_be_done(tiny, photos, tmp_path):
 # Doors --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_literal_text_around_captions_and_words_exchanged(tiny, photos, tmp_path):
     wording = Wording(before="sks Dog, ", after=", photo", replace=("dog=puppy", "man = person"))
     assert wording("Dog and woman, man.") == "sks Dog, Puppy and woman, person, photo"
@@ -548,3 +555,127 @@ def test_the_command_reads_captions_by_image(tmp_path):
     both = CliRunner().invoke(app, ["score", str(tmp_path / "gts.json"), "-r",
                                     str(tmp_path / "gts.json")])  # fmt: skip
     assert both.exit_code == 2 and "can have one" in both.stderr
+
+
+# The first half hour ------------------------------------------------------------------------------
+
+# (what is typed, its exit status, what is to be read then)
+TYPED = [
+    ("captioner a.jpg", 2, "did you mean `captioner caption a.jpg`?"),
+    ("captioner --version", 0, "captioner "),
+    ("captioner -h", 0, "caption"),
+    ("captioner caption", 2, "Name at least one photograph"),
+    ("captioner caption a.jpg", 0, "a.jpg\t"),
+    ("captioner caption nowhere.jpg", 1, "There is no file or folder nowhere.jpg."),
+    ("captioner caption notes.txt", 3, "notes.txt cannot be read as a photo: it is a text"),
+    ("captioner caption photos", 0, "3 captioned"),
+    ("captioner caption 'photos/*.jpg'", 0, "photos/0.jpg\t"),
+    ("captioner caption 'photos/*.png'", 1, "No file fits photos/*.png."),
+    ("captioner caption photos --json", 0, '"caption": '),
+    ("captioner caption photos -o out.csv", 0, "3 captioned"),
+    ("captioner caption photos -o out.tsv", 0, "3 captioned"),
+    ("captioner caption photos -o out.html", 0, "3 captioned"),
+    ("captioner caption photos -o out.txt", 2, "--format txt writes a text file for each photo"),
+    ("captioner caption photos -o out", 2, "take one of .jsonl"),
+    ("captioner caption photos -o photos", 2, "name a file in it, or add --format txt"),
+    ("captioner caption photos -o a.jpg", 2, "-o would replace a.jpg, which is there already"),
+    ("captioner caption photos --format txt", 0, "3 captioned"),
+    ("captioner caption photos --format txt --extension .caption", 0, "3 captioned"),
+    ("captioner caption photos --format txt --before 'sks dog, '", 0, "3 captioned"),
+    ("captioner caption photos --format txt --alternatives 2", 2, "give -o captions.jsonl"),
+    ("captioner caption photos --caption-extension .txt", 2, "No such option"),
+    ("captioner caption a.jpg --num-beams 5", 2, "--beams"),
+    ("captioner caption a.jpg --beams 0", 2, "--beams must be at least 1"),
+    ("captioner caption a.jpg --max-length 4", 0, "a.jpg\t"),
+    ("captioner caption a.jpg --seed 3", 2, "give --sample, too, or leave --seed out"),
+    ("captioner caption a.jpg --temperature 0.7", 2, "give --sample, too"),
+    ("captioner caption a.jpg --sample --seed 3", 0, "a.jpg\t"),
+    ("captioner caption a.jpg --sample", 0, "draws the same captions again"),
+    ("captioner caption a.jpg --alternatives 2", 0, "a.jpg\t"),
+    ("captioner caption a.jpg --alternatives 9", 2, "need a beam of at least 10"),
+    ("captioner caption a.jpg --without table,room", 0, "a.jpg\t"),
+    ("captioner caption a.jpg --prefix 'Two dogs'", 0, "Two dogs"),
+    ("captioner caption a.jpg --replace man", 2, "is to be OLD=NEW, such as man=person"),
+    ("captioner caption a.jpg --heatmaps sheets", 0, "a.jpg\t"),
+    ("captioner caption photos --dry-run", 0, "Nothing was done; there would be 3 captioned."),
+    ("captioner caption a.jpg --model nowhere", 2, "nowhere"),
+    ("captioner caption a.jpg --device gpu", 2, "gpu"),
+    ("captioner caption a.jpg --write-metadata --skip-captioned", 0, ""),
+    ("captioner score res.json -r gts.json --no-bootstrap", 0, "CIDEr-D"),
+    ("captioner score res.json -r gts.json --no-bootstrap --metrics CIDEr", 0, "pycocoevalcap"),
+    ("captioner score res.json -r gts.json --metrics rouge-9", 2, "There is no metric 'rouge-9'"),
+    ("captioner score gts.json -r res.json", 2, "can have one"),
+    ("captioner score res.json", 2, "--references"),
+    ("captioner export x.jsonl -o y.csv", 0, "2 captions are in y.csv."),
+    ("captioner export x.jsonl --below 0.4 --sort confidence", 0, "A man."),
+    ("captioner export x.jsonl -o y.docx", 2, "is to be one of jsonl"),
+    ("captioner info --model nowhere", 2, "nowhere"),
+]
+# (a line of Python, what comes of it or the sentence of its error)
+ASKED = [
+    ("str(model.caption('a.jpg')) == model.caption('a.jpg').text", "True"),
+    ("len(model.caption(['a.jpg', 'photos/0.jpg']))", "2"),
+    ("model.caption('a.jpg', num_beams=3)", "did you mean beams?"),
+    ("model.caption('gone.jpg')", "gone.jpg does not exist."),
+    ("model.caption(['a.jpg', 'gone.jpg'])", 'on_error="return" gives the captions of the others'),
+    ("len(list(model.stream(['a.jpg', 'gone.jpg'], on_error='return')))", "2"),
+    ("model.caption('a.jpg', heatmaps=False).overlay(0)", "caption the photo with heatmaps=True"),
+    ("model.caption('a.jpg').overlay('zebra')", "There is no word 'zebra'"),
+    ("model.caption('a.jpg', seed=3)", "sample"),
+    ("model.caption('a.jpg', without='table').request.without", "('table',)"),
+]
+
+
+@pytest.fixture
+def desk(job, album):
+    """The current folder, with what people have there."""
+    shutil.copytree(album, "photos")
+    shutil.copy(album / "0.jpg", "a.jpg")
+    Path("notes.txt").write_text("Not a photo.")
+    Path("gts.json").write_text(json.dumps(GTS))
+    Path("res.json").write_text(json.dumps(RES))
+
+
+def test_there_are_forty_things():
+    assert len(TYPED) >= 40 and len({line for line, *_ in TYPED}) == len(TYPED)
+
+
+def row(line: str, status: int, answer: str):
+    works = line.startswith("captioner caption") and status == 0
+    return pytest.param(line, status, answer, id=line, marks=[pytest.mark.slow] if works else [])
+
+
+@pytest.mark.parametrize("line, status, answer", [row(*one) for one in TYPED])
+def test_what_is_typed_first_does_it_or_leads_on(
+    desk, tiny, monkeypatch, capsys, line, status, answer
+):
+    monkeypatch.setenv("CAPTIONER_MODEL", str(tiny))
+    monkeypatch.setattr("sys.argv", shlex.split(line))
+    with pytest.raises(SystemExit) as left:
+        main()
+    told = "".join(capsys.readouterr())
+    assert (left.value.code or 0) == status, told
+    assert answer in told and "Traceback" not in told
+
+
+@pytest.mark.parametrize("line, answer", ASKED, ids=[line for line, _ in ASKED])
+def test_what_is_asked_first_in_python(desk, small, line, answer):
+    try:
+        found = str(eval(line, {"model": small}))
+    except CaptionerError as error:
+        found = str(error)
+    assert answer in found
+
+
+def test_the_dockerfile_has_what_it_copies_and_runs():
+    text = (ROOT / "Dockerfile").read_text()
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert len(lines) <= 12
+    for line in lines:
+        if line.startswith("COPY"):
+            assert all((ROOT / name).exists() for name in line.split()[1:-1]), line
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = re.search(r'\.\[(.*?)\]"', text)[1].split(",")
+    assert set(extras) <= set(project["optional-dependencies"])
+    command = json.loads(lines[-1].removeprefix("CMD "))
+    assert typed(*command, "--help")[0] == 0
