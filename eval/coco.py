@@ -62,11 +62,16 @@ class SetSpec(JobSpec):
 
 def main(arguments: list[str] | None = None) -> int:
     made = parser("coco", __doc__)
-    made.add_argument("--model", type=Path, help="default: the model in the box")
+    made.add_argument("--model", help="a folder or a hub name; default: the model in the box")
+    made.add_argument("--revision", help="of a hub name: the branch, tag or commit")
     made.add_argument("--images", type=Path, required=True, help="the folder of the photographs")
     made.add_argument("--annotations", type=Path, required=True, help="COCO or Karpathy captions")
     made.add_argument("--split", help="of a Karpathy file, several with commas; default: test")
     made.add_argument("--beams", type=int)
+    made.add_argument("--min-length", type=int)
+    made.add_argument("--max-length", type=int)
+    made.add_argument("--length-penalty", type=float)
+    made.add_argument("--prompt", default="", help="what a hub model reads before its caption")
     made.add_argument("--out", type=Path, default=Path("runs/eval"))
     made.add_argument("--bootstrap", type=int, default=1000, help="draws for the intervals")
     add_machine(made, dtype="float32")
@@ -81,8 +86,11 @@ def _coco(options: argparse.Namespace) -> int:
     spec = SetSpec(
         paths=(str(options.images),), annotations=options.annotations,
         output=options.out / "captions.jsonl", ids=frozenset(references.ids), retry_failed=True,
-        request=Request(beams=options.beams), batch_size=BATCH,
-        model=str(options.model) if options.model else None,
+        request=Request(
+            beams=options.beams, min_length=options.min_length, max_length=options.max_length,
+            length_penalty=options.length_penalty, prompt=options.prompt,
+        ),
+        batch_size=BATCH, model=options.model, revision=options.revision,
         device=options.device, dtype=options.dtype,
     )  # fmt: skip
     guard = spec.check()

@@ -1,5 +1,6 @@
 """Folder jobs with hub models: batches as large as fit, and a kill that changes no byte."""
 
+import json
 import os
 import signal
 import time
@@ -13,11 +14,13 @@ from captioner.batch.items import Item
 from captioner.batch.job import run_job
 from captioner.batch.local_engine import LocalEngine
 from captioner.batch.progress import Progress, Tally
-from captioner.batch.run import _Batch, _caption
+from captioner.batch.run import Batch, answers
 from captioner.batch.spec import JobSpec
+from captioner.caption import Caption
 from captioner.errors import PhotoError
 from captioner.photos import Photo
 from captioner.request import Request
+from eval import coco
 
 from ..commands import start
 from .checkpoints import photos
@@ -25,10 +28,10 @@ from .checkpoints import photos
 ASKED = Request(max_length=5, heatmaps=False)
 
 
-def batch(count: int) -> _Batch:
+def batch(count: int) -> Batch:
     images = photos(count)
     items = [Item(f"{i}.png", path=f"{i}.png") for i in range(count)]
-    return _Batch(items, [Decoded(None, Photo(i, *i.size)) for i in images], 0)
+    return Batch(items, [Decoded(None, Photo(i, *i.size)) for i in images], 0)
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def model(loaded, monkeypatch):
 
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does(model, monkeypatch):
-    whole = [one.record["caption"] for one in _caption(model, batch(12), ASKED, None)]
+    whole = [one.text for one in answers(model, batch(12), ASKED)]
     tried: list[int] = []
     inner = model.caption_pixels
 
@@ -50,16 +53,16 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(model, monkeypatch):
         return inner(pixels, images, request)
 
     monkeypatch.setattr(model, "caption_pixels", crowded)
-    assert [one.record["caption"] for one in _caption(model, batch(12), ASKED, None)] == whole
+    assert [one.text for one in answers(model, batch(12), ASKED)] == whole
     assert model.fits == 3 and tried == [12, 6, 3, 3, 3, 3]
     tried.clear()
-    _caption(model, batch(12), ASKED, None)
+    answers(model, batch(12), ASKED)
     assert tried == [3, 3, 3, 3]  # it has learnt
     monkeypatch.setattr(
         model, "caption_pixels", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory"))
     )
     with pytest.raises(RuntimeError, match="out of memory"):
-        _caption(model, batch(3), ASKED, None)
+        answers(model, batch(3), ASKED)
 
 
 def test_a_photo_that_is_refused_is_the_only_one_without_a_caption(model, monkeypatch):
@@ -72,9 +75,9 @@ def test_a_photo_that_is_refused_is_the_only_one_without_a_caption(model, monkey
         return inner(pixels, images, request)
 
     monkeypatch.setattr(model, "caption_pixels", picky)
-    found = _caption(model, bad, ASKED, None)
-    assert [one.error for one in found] == [None, None, None, "3.png was refused.", None]
-    assert all(one.record for one in found if not one.error)
+    found = answers(model, bad, ASKED)
+    assert [one for one in found if not isinstance(one, Caption)] == [found[3]]
+    assert str(found[3]) == "3.png was refused."
 
 
 @pytest.mark.long
@@ -107,3 +110,28 @@ def here(spec: JobSpec) -> None:
     tally = Tally()
     progress = Progress(tally, quiet=True, bar=False)
     run_job(spec, spec.check(), LocalEngine, tally, progress, lambda: False)
+
+
+def test_a_hub_model_is_scored_on_a_caption_set(made, tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    names = [f"{i}.png" for i in range(5)]
+    for name, image in zip(names, photos(5, 8), strict=True):
+        image.save(tmp_path / "images" / name)
+    annotations = {
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(names)],
+        "annotations": [
+            {"id": 5 * n + i, "image_id": i, "caption": f"A dog number {n} in the snow."}
+            for i in range(5) for n in range(2)
+        ],
+    }  # fmt: skip
+    (tmp_path / "captions.json").write_text(json.dumps(annotations))
+    status = coco.main([
+        "--model", str(made("blip", 0)), "--images", str(tmp_path / "images"), "--annotations",
+        str(tmp_path / "captions.json"), "--out", str(tmp_path / "out"), "--bootstrap", "10",
+        "--beams", "3", "--min-length", "8", "--max-length", "9", "--prompt", "a black dog",
+        "--device", "cpu",
+    ])  # fmt: skip
+    assert not status and "CIDEr-D" in capsys.readouterr().out
+    told = json.loads((tmp_path / "out" / "scores.json").read_text())["settings"]
+    assert (told["beams"], told["max_length"], told["prompt"]) == (3, 9, "a black dog")
+    assert told["model"].startswith("blip") and len(told["weights_sha256"]) == 64
