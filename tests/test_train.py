@@ -9,6 +9,7 @@ from PIL import Image
 
 from captioner.captioner import load
 from captioner.errors import DataError
+from train import checkpoint
 from train.__main__ import main
 from train.augment import swap_sides
 from train.data import load_all, load_examples
@@ -175,6 +176,33 @@ def test_a_damaged_state_is_passed_over(squares, tmp_path, capsys):
     state.write_bytes(state.read_bytes()[:1000])
     trainer(squares, tmp_path / "run", {"stage.scst.epochs": 0, "stage.text.steps": 0}).run()
     assert "damaged" in capsys.readouterr().out
+
+
+def test_a_state_of_the_right_length_with_other_bytes_is_passed_over(tmp_path, capsys):
+    model = torch.nn.Linear(64, 64)
+
+    def new_optimizer():
+        return torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+    def load():
+        loaded = checkpoint.load_state(tmp_path, model, Average(model, 0.9), new_optimizer)
+        return loaded[1]
+
+    optimizer = new_optimizer()
+    for step in (1, 2):
+        model(torch.ones(1, 64)).sum().backward()
+        optimizer.step()
+        checkpoint.save_state(tmp_path, model, Average(model, 0.9), optimizer, {"step": step})
+    assert load() == {"step": 2} and not capsys.readouterr().out
+    state = tmp_path / "state.safetensors"
+    whole = state.read_bytes()
+    for spoiled in (whole[:-8192] + bytes(4096) + whole[-4096:],
+                    whole.replace(b'\\"step\\": 2', b'\\"step\\": 9')):  # fmt: skip
+        assert len(spoiled) == len(whole) and spoiled != whole
+        state.write_bytes(spoiled)
+        assert load() == {"step": 1}
+        told = capsys.readouterr().out
+        assert f"{state} is damaged (its checksum" in told and "the state before it" in told
 
 
 def test_the_trunk_does_not_move_and_the_head_does(squares, tmp_path):

@@ -1,6 +1,10 @@
-"""The state of a training run as safetensors and JSON, written whole or not at all."""
+"""The state of a training run as safetensors and JSON, written whole or not at all.
+
+Its header has a checksum of all that it holds: bytes that a disk or a copy has changed are noticed.
+"""
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -18,6 +22,7 @@ from .optim import Average
 from .processes import Processes
 
 STATE, PREVIOUS = "state.safetensors", "state.previous.safetensors"
+CHECKSUM = "sha256"
 
 
 def save_state(
@@ -43,12 +48,36 @@ def save_state(
         tensors |= {f"random/{rank}/{key}": value for key, value in state.items()}
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     if processes.first:
-        _write(folder, tensors, {"progress": json.dumps(progress)})
+        _write(folder, tensors, json.dumps(progress))
     processes.wait()
 
 
-def _write(folder: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> None:
+def checksum(tensors: dict[str, Tensor], progress: str) -> str:
+    """SHA-256 of the tensors (on the CPU) with their names, dtypes and shapes, and the progress."""
+    digest = hashlib.sha256(progress.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the progress of a state. Raises DataError when it is damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata()
+        tensors, progress = load_file(path), json.loads(about["progress"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error})") from error
+    # States of earlier versions have no checksum.
+    if about.get(CHECKSUM) not in (None, checksum(tensors, about["progress"])):
+        raise DataError(f"{path} is damaged (its checksum is another than when it was written)")
+    return tensors, progress
+
+
+def _write(folder: Path, tensors: dict[str, Tensor], progress: str) -> None:
     path, part = folder / STATE, folder / "state.part"
+    about = {"progress": progress, CHECKSUM: checksum(tensors, progress)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, part, about)
@@ -85,12 +114,10 @@ def load_state(
         if not path.exists():
             continue
         try:
-            with safe_open(path, "pt") as file:
-                progress = json.loads(file.metadata()["progress"])
-            tensors = load_file(path)
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+            tensors, progress = _read(path)
+        except DataError as error:
             if processes.first:
-                print(f"{path} is damaged; looking for the state before it.", flush=True)
+                print(f"{error}; looking for the state before it.", flush=True)
             continue
         _put(model.state_dict(), _under(tensors, "model/"), path)
         _put(average.values, _under(tensors, "average/"), path)
