@@ -7,17 +7,20 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def stopping(announce: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+def stopping(
+    announce: Callable[[], None], begun: Callable[[], bool] = lambda: True
+) -> Iterator[Callable[[], bool]]:
     """Gives a function that says whether a stop has been asked for.
 
-    The first signal calls `announce`; a second one interrupts (KeyboardInterrupt). Outside the main
-    thread, where Python takes no signals, nothing is ever asked for.
+    The first signal calls `announce`; a second one interrupts (KeyboardInterrupt), and so does the
+    first while `begun()` is false: there is nothing to finish yet. Outside the main thread, where
+    Python takes no signals, nothing is ever asked for.
     """
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        if asked:
+        if asked or not begun():
             raise KeyboardInterrupt
         asked = True
         announce()

@@ -1,5 +1,9 @@
 """One exit status for each kind of end, and a sentence in place of a traceback."""
 
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from captioner.errors import DataError, ModelError, PhotoError, SettingError
@@ -28,6 +32,33 @@ def test_an_error_is_a_sentence_and_a_status(error, status, sentence, capsys):
     found = run(raising(error), names=names, stopped="Stopped; the same command goes on.")
     assert found == status
     assert capsys.readouterr().err == sentence + "\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["lambda: [print('a line', flush=True) for _ in range(100000)] and None",
+     "lambda: typer.run(lambda: [print('a line', flush=True) for _ in range(100000)])",
+     "lambda: print('a line')"],
+    ids=["printed", "in typer", "in the buffer"],
+)  # fmt: skip
+def test_where_nobody_reads_the_process_dies_of_sigpipe_in_silence(command):
+    program = f"import sys, time, typer; from captioner.exits import run; sys.exit(run({command}))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == -signal.SIGPIPE
+
+
+def test_a_library_that_cannot_be_loaded_is_a_sentence(capsys):
+    lost = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    assert run(raising(lost)) == 2
+    told = capsys.readouterr().err
+    assert "libtorch_cpu.so" in told and "ulimit -v" in told and "Traceback" not in told
+    assert run(raising(ModuleNotFoundError("No module named 'timm'"))) == 2
+    assert "Install captioner again" in capsys.readouterr().err
+    with pytest.raises(ImportError):  # a fault of the program
+        run(raising(ImportError("cannot import name 'captoin' from 'captioner'")))
 
 
 def test_a_command_that_ends_well_has_the_status_it_returns(capsys):

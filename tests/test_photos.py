@@ -1,5 +1,6 @@
 """Every kind of photo loads upright in RGB; everything else is refused in one sentence."""
 
+import importlib
 import io
 import os
 import struct
@@ -8,6 +9,7 @@ import sys
 import threading
 import warnings
 import zlib
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import numpy as np
@@ -256,6 +258,16 @@ def test_the_first_frame_of_an_animation():
     for kind in ("GIF", "WEBP", "PNG", "TIFF", "AVIF"):
         data = encode(red, kind, save_all=True, append_images=[blue])
         assert np.abs(pixels(data) - (255, 0, 0)).max() < 12, kind
+
+
+def test_a_decoder_that_cannot_be_loaded_is_not_the_photo_s_fault(monkeypatch):
+    def unloadable(module):
+        path = f"/lib/_pillow_heif{EXTENSION_SUFFIXES[0]}"
+        raise ImportError("failed to map segment from shared object", path=path)
+
+    monkeypatch.setattr(importlib, "import_module", unloadable)
+    with pytest.raises(ImportError, match="failed to map segment"):
+        load_photo(b"\0\0\0\x18ftypheic" + bytes(64), min_side=1)
 
 
 def test_heic_without_its_decoder_says_what_to_install(monkeypatch):

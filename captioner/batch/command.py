@@ -60,9 +60,11 @@ def caption(*, spec: JobSpec) -> None:
     progress = Progress(tally, quiet=spec.quiet, bar=bar)
     stopping_note = "\nStopping when the batches in hand are done; again to stop now."
     try:
-        with stopping(lambda: typer.echo(stopping_note, err=True)) as stop:
+        with stopping(lambda: typer.echo(stopping_note, err=True), lambda: progress.begun) as stop:
             run_job(spec, guard, _engine(spec), tally, progress, stop)
     except KeyboardInterrupt:
+        if not progress.begun:
+            typer.echo("Stopped.", err=True)
         raise typer.Exit(Exit.STOPPED) from None
     stopped = stop() and tally.unfinished
     if not tally.seen and not stop():

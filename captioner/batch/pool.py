@@ -143,7 +143,9 @@ class Worker:
         other.close()
 
     def ask(self, function: Callable[[T], R], item: T, seconds: float) -> R | PhotoError:
-        """What the function gives for the item, or a PhotoError, as `Pool.map` says."""
+        """What the function gives for the item, or a PhotoError, as `Pool.map` says.
+
+        Raises CaptionerError when the process cannot be started, or loads not what it needs."""
         try:
             if not self.ready and not (self.pipe.poll(START) and self.pipe.recv() == "ready"):
                 raise EOFError
@@ -155,7 +157,10 @@ class Worker:
         try:
             self.pipe.send((function, item, seconds))
             if self.pipe.poll(seconds):
-                return cast(R | PhotoError, self.pipe.recv())
+                answer = self.pipe.recv()
+                if isinstance(answer, CaptionerError) and not isinstance(answer, PhotoError):
+                    raise answer
+                return cast(R | PhotoError, answer)
             problem = f"took longer than {seconds:g} s to decode and was given up"
         except (EOFError, OSError):
             problem = "was not decoded: the run was stopped" if self.stopped else self._death()

@@ -87,12 +87,13 @@ class Tally:
 
 
 class Progress:
-    """Shows a tally as it grows, on stderr."""
+    """Shows a tally as it grows, on stderr. begun: the model has photos to work on."""
 
     def __init__(self, tally: Tally, *, quiet: bool, bar: bool):
         self.tally = tally
         self.quiet = quiet
         self.total: int | None = None
+        self.begun = False
         self._shown = 0
         self._last = time.monotonic()
         self._bar: Any = None
@@ -102,6 +103,7 @@ class Progress:
         """Work begins now. `count` finds out how many photos there are, while the first are being
         captioned."""
         self.tally.began = self._last = time.monotonic()
+        self.begun = True
         if self._wants_bar:
             from tqdm import tqdm
 

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from captioner.errors import CaptionerError, PhotoError
+from captioner.exits import not_loaded
 
 
 def serve(connection: Connection) -> None:
-    """Answer (function, argument, seconds) with the function's result, or its PhotoError."""
+    """Answer (function, argument, seconds) with the function's result, or its PhotoError; with
+    another CaptionerError where this process cannot do its work at all."""
     alone = threading.current_thread() is threading.main_thread()
     with contextlib.suppress(EOFError, OSError):  # the other end is gone
         connection.send("ready")
@@ -38,6 +40,8 @@ def _answer(function: Callable[[Any], Any], argument: Any) -> Any:
         return function(argument)
     except CaptionerError as error:
         return PhotoError(str(error))  # without what it came from, which may not pickle
+    except ImportError as error:
+        return CaptionerError(not_loaded(error))
     except MemoryError:
         return PhotoError(f"{argument.name} needs more memory than this machine has free.")
     except Exception as error:

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+from importlib.machinery import EXTENSION_SUFFIXES
 from typing import Any, BinaryIO
 
 from PIL import Image
@@ -90,7 +91,9 @@ def _decoder(kind: str, label: str) -> Any:
     module, name = DECODERS[kind]
     try:
         return getattr(importlib.import_module(module), name)
-    except ImportError:
+    except ImportError as error:
+        if (error.path or "").endswith(tuple(EXTENSION_SUFFIXES)):
+            raise  # it is there and cannot be loaded
         if kind == "HEIC":
             raise PhotoError(
                 f'{label} is a HEIC photo; run pip install "captioner[heic]" to read those.'

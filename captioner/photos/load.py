@@ -73,7 +73,7 @@ def load_photo(
     try:
         image, (width, height) = _open(source, label, min_side, limits)
         blank = blank_colour(image)
-    except PhotoError:
+    except (PhotoError, ImportError):
         raise
     except MemoryError:
         raise PhotoError(f"{label} needs more memory than this machine has free.") from None

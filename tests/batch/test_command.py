@@ -1,6 +1,7 @@
 """`captioner caption` as a job: killed, stopped, continued, refused, and told truly."""
 
 import json
+import os
 import random
 import signal
 import time
@@ -79,6 +80,19 @@ def test_ctrl_c_finishes_what_is_in_hand_and_the_next_run_the_rest(tiny, forty, 
             assert len(lines(path)) == 1 + len(lines(records)), "the table has what is there"
     assert run(*arguments).returncode == 0
     assert sorted(lines(records)) == sorted(unbroken)
+
+
+def test_a_signal_before_the_first_photo_ends_at_once(tmp_path):
+    os.mkfifo(names := tmp_path / "names")  # which nobody writes into: the job has not begun
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = start("caption", "--from", names, "-o", tmp_path / "captions.jsonl")
+        while not (tmp_path / "captions.run.json").exists():
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=5)
+        assert process.returncode == 130 and told == b"Stopped.\n", told
+        (tmp_path / "captions.run.json").unlink()
 
 
 def test_ordered_text_files_errors_and_statuses(tiny, forty, tmp_path):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from captioner.batch.pool import Pool
-from captioner.errors import PhotoError
+from captioner.errors import CaptionerError, PhotoError
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ def behave(job):
         raise PhotoError("bad is bad.")
     if job.name == "odd":
         raise RuntimeError("what")
+    if job.name == "library":
+        raise ImportError("libheif.so: failed to map segment from shared object")
     return job.name, os.getpid()
 
 
@@ -54,6 +56,12 @@ def test_every_kind_of_death_is_one_error_and_the_rest_goes_on():
     assert told["bad"] == "bad is bad." and "what" in told["odd"]
     assert all(got[i][0] == n and got[i][1] != os.getpid() for i, n in enumerate(names)
                if n not in told)  # fmt: skip
+
+
+def test_a_library_that_cannot_be_loaded_is_no_failure_of_the_photo():
+    with pytest.raises(CaptionerError, match=r"libheif\.so.*ulimit -v") as raised:
+        outcomes(["a", "library", "b"], processes=False)
+    assert not isinstance(raised.value, PhotoError)
 
 
 def test_threads_do_the_same_for_few():
