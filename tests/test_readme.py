@@ -1,5 +1,6 @@
 """The README's commands and code run as they stand."""
 
+import ast
 import json
 import re
 import shlex
@@ -78,6 +79,23 @@ def test_the_python_runs(place, page, monkeypatch):
     for block in blocks("python", PAGES[page].read_text(encoding="utf-8")):
         exec(compile(block, page, "exec"), names)
     assert (place / "all-words.png").exists()
+
+
+def test_the_notebook_runs(place, monkeypatch):
+    """Its cells in their order, and what each ends with shown, as a notebook does it."""
+    monkeypatch.chdir(place)
+    notebook = json.loads((ROOT / "docs" / "example.ipynb").read_text(encoding="utf-8"))
+    names: dict = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            *body, last = ast.parse("".join(cell["source"])).body
+            exec(compile(ast.Module(body, []), "example.ipynb", "exec"), names)
+            if isinstance(last, ast.Expr):
+                shown = eval(compile(ast.Expression(last.value), "example.ipynb", "eval"), names)
+                assert getattr(shown, "_repr_html_", shown.__repr__)()
+            else:
+                exec(compile(ast.Module([last], []), "example.ipynb", "exec"), names)
+            assert not cell["outputs"], "kept without what it showed"
 
 
 @pytest.mark.parametrize("page", PAGES)
