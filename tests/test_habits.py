@@ -19,14 +19,18 @@ from typer.testing import CliRunner
 
 import captioner
 from captioner.banned_words import BannedWords, forms
+from captioner.batch.items import Item
+from captioner.batch.sidecars import XmpSidecars, sidecar_of
 from captioner.batch.spec import JobSpec
 from captioner.batch.wording import Wording
+from captioner.batch.xmp import values
 from captioner.captioner import Captioner
 from captioner.cli import app, main
 from captioner.errors import CaptionerError, DataError, PhotoError, SettingError
 from captioner.metrics import score
 from captioner.metrics.readers import read_results
 from captioner.options import flags
+from captioner.outputs import Guard
 from captioner.photos import load_photo
 from captioner.request import Request
 
@@ -439,6 +443,49 @@ def test_alternative_text_for_a_web_site(job):
         '<img src="../site/b%20c.jpg" alt="A &quot;big&quot; dog." width="8" height="6">'
     )
     assert 'src="../site/sub/a.jpg" alt="A man."' in second
+
+
+LIGHTROOM = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/"
+ crs:Exposure2012="+0.35" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="4"/>
+</rdf:RDF></x:xmpmeta><?xpacket end="w"?>"""
+
+
+def test_a_sidecar_is_written_and_one_that_is_there_is_merged(tiny, photos):
+    (photos / "1.xmp").write_text(LIGHTROOM)
+    mine = LIGHTROOM.replace('xmp:Rating="4"', 'xmp:Rating="4" xmlns:dc="http://purl.org/dc/'
+                             'elements/1.1/" dc:description="Grandmother, 1962"')  # fmt: skip
+    (photos / "2.jpg.xmp").write_text(mine)
+    before = (photos / "0.jpg").read_bytes()
+    done = run("caption", photos, "--sidecar", "--model", tiny)
+    assert done.returncode == 0, done.stderr
+    assert "2 captioned, 1 skipped (1 with a caption of their own: 1 in a sidecar)" in done.stderr
+    assert (photos / "0.jpg").read_bytes() == before, "the photo itself is not touched"
+    assert (photos / "2.jpg.xmp").read_text() == mine and not (photos / "1.jpg.xmp").exists()
+    found = {v.path[-1].partition("}")[2]: v.text for v in values((photos / "1.xmp").read_bytes())}
+    assert found["Exposure2012"] == "+0.35" and found["Rating"] == "4"
+    assert found["description"] == found["AltTextAccessibility"]
+    new = {
+        v.path[-1].partition("}")[2]: v.text for v in values((photos / "0.jpg.xmp").read_bytes())
+    }
+    assert new["CreatorTool"] == f"captioner {captioner.__version__}" and new["description"]
+    again = run("caption", photos, "--sidecar", "--model", tiny)
+    assert "0 captioned, 3 skipped" in again.stderr and "Passed over" not in again.stderr
+
+
+def test_a_sidecar_that_two_photos_would_share_or_that_is_none_is_left(tmp_path):
+    for name in ("a.jpg", "a.CR2", "b.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "a.xmp").write_text(LIGHTROOM)
+    (tmp_path / "b.xmp").write_text("my notes")
+    assert sidecar_of(tmp_path / "a.jpg") == tmp_path / "a.jpg.xmp"
+    assert sidecar_of(tmp_path / "b.jpg") == tmp_path / "b.xmp"
+    item = Item(str(tmp_path / "b.jpg"), path=str(tmp_path / "b.jpg"))
+    for overwrite in (False, True):
+        with pytest.raises(CaptionerError, match="its XMP is damaged"):
+            XmpSidecars(Guard(overwrite=overwrite)).write(item, "A dog.")
+    assert (tmp_path / "b.xmp").read_text() == "my notes"
 
 
 # In Python ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ prepares photos by itself.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from .descriptions import find_description, read_photo
 from .fetch import TOTAL
 from .items import Item, open_item
 from .names import sidecar
+from .sidecars import description_in, sidecar_of
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,15 @@ class Captioned:
     """Whether a photo has a caption of its own, and where.
 
     texts: a text file with something in it, beside it or under `folder`. inside: a description in
-    its metadata. extension: that of the text files.
+    its metadata. extension: that of the text files. sidecars: a description in an XMP file beside
+    it.
     """
 
     texts: bool = True
     folder: Path | None = None
     inside: bool = False
     extension: str = ".txt"
+    sidecars: bool = False
 
     def __call__(self, item: Item) -> str | None:
         """Where its caption is, such as "a text file"; None when it has none."""
@@ -43,6 +47,13 @@ class Captioned:
         # A photo may be named photo.txt: it is no caption, of itself or of another.
         if path and not is_blank(path) and is_text(path):
             return "a text file"
+        if self.sidecars and item.file:
+            beside = sidecar_of(item.file)
+            with contextlib.suppress(
+                OSError, ValueError
+            ):  # what is wrong is told when it is written
+                if description_in(beside):
+                    return "a sidecar"
         if not self.inside or item.file is None:
             return None
         try:

@@ -24,6 +24,7 @@ from .metadata import Described, WriteMetadata
 from .pool import Worker
 from .progress import Progress, Tally
 from .records import Failure, Record, failure
+from .sidecars import XmpSidecars
 from .sources import Ignored
 from .spec import JobSpec
 from .writers import Sheets, Sidecars
@@ -151,6 +152,7 @@ def plan(
 def _writer(spec: JobSpec, guard: Guard) -> JobWriter:
     return JobWriter(
         sidecars=Sidecars(spec.text_folder, guard, spec.extension) if spec.kind == "txt" else None,
+        xmp=XmpSidecars(guard) if spec.sidecar else None,
         metadata=WriteMetadata(spec.alt_text, spec.overwrite) if spec.write_metadata else None,
         sheets=Sheets(spec.sheets, guard) if spec.sheets else None,
         printed=spec.printed,
@@ -164,6 +166,7 @@ class JobWriter:
 
     journal: Journal | None = None
     sidecars: Sidecars | None = None
+    xmp: XmpSidecars | None = None
     metadata: WriteMetadata | None = None
     sheets: Sheets | None = None
     printed: str | None = None
@@ -202,6 +205,8 @@ class JobWriter:
             self.sheets.write(one.item, one.picture)
         if self.sidecars:
             self.sidecars.write(one.item, caption)
+        if self.xmp:
+            self.xmp.write(one.item, caption)
         if self.metadata:
             self._write_inside(self.metadata, one.item, caption)
         if self.printed == "json":

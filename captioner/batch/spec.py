@@ -86,6 +86,9 @@ class JobSpec:
         False, "Write the caption into the photo's metadata; NAME_original keeps it as it was.",
     )  # fmt: skip
     alt_text: bool = setting(False, "Let --write-metadata write an alternative text, too.")
+    sidecar: bool = setting(
+        False, "Write the caption into NAME.xmp beside the photo, and keep what is there."
+    )
     ordered: bool = setting(False, "Write the captions in the order of the input.")
     quiet: bool = setting(False, "Show no progress and no summary.", flag="--quiet -q")
     wording: Wording = field(default_factory=Wording)
@@ -178,7 +181,7 @@ class JobSpec:
     def in_place(self) -> bool:
         """Whether text files or descriptions beside and in the photos are all that is written: they
         themselves then say what is done."""
-        return self.records is None and (self.kind == "txt" or self.write_metadata)
+        return self.records is None and (self.kind == "txt" or self.write_metadata or self.sidecar)
 
     @property
     def printed(self) -> str | None:
@@ -196,11 +199,15 @@ class JobSpec:
     def skip(self) -> Captioned | None:
         """Which photos are left out."""
         if self.skip_captioned:
-            return Captioned(folder=self.text_folder, inside=True, extension=self.extension)
+            return Captioned(
+                folder=self.text_folder, inside=True, sidecars=self.sidecar,
+                extension=self.extension,
+            )  # fmt: skip
         if self.in_place and not self.overwrite:
             return Captioned(
-                texts=self.kind == "txt", inside=self.write_metadata, extension=self.extension
-            )
+                texts=self.kind == "txt", inside=self.write_metadata, sidecars=self.sidecar,
+                extension=self.extension,
+            )  # fmt: skip
         return None
 
     @property
@@ -280,10 +287,10 @@ class JobSpec:
         if self.request.heatmaps != Request.heatmaps and not self.sheets:
             raise SettingError("`heatmaps` goes with `sheets`, which says where they are drawn.")
         if output is None:
-            if kind == "txt" and self.write_metadata:
+            if sum((kind == "txt", self.write_metadata, self.sidecar)) > 1:
                 raise SettingError(
-                    "Text files and metadata together need a file that says what is done: add "
-                    "`output` captions.jsonl, or leave one of them out."
+                    "Text files and metadata together, or sidecars with them, need a file that "
+                    "says what is done: add `output` captions.jsonl, or leave one of them out."
                 )
             if kind not in ("", "txt"):
                 raise SettingError(f"`format` {kind} needs a file: give `output`.")
