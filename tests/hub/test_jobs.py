@@ -126,12 +126,12 @@ def test_a_hub_model_is_scored_on_a_caption_set(made, tmp_path, capsys):
     }  # fmt: skip
     (tmp_path / "captions.json").write_text(json.dumps(annotations))
     status = coco.main([
-        "--model", str(made("blip", 0)), "--images", str(tmp_path / "images"), "--annotations",
+        "--model", str(made("blip", 1)), "--images", str(tmp_path / "images"), "--annotations",
         str(tmp_path / "captions.json"), "--out", str(tmp_path / "out"), "--bootstrap", "10",
-        "--beams", "3", "--min-length", "8", "--max-length", "9", "--prompt", "a black dog",
+        "--beams", "3", "--min-length", "4", "--max-length", "6", "--prompt", "a black dog",
         "--device", "cpu",
     ])  # fmt: skip
     assert not status and "CIDEr-D" in capsys.readouterr().out
     told = json.loads((tmp_path / "out" / "scores.json").read_text())["settings"]
-    assert (told["beams"], told["max_length"], told["prompt"]) == (3, 9, "a black dog")
+    assert (told["beams"], told["max_length"], told["prompt"]) == (3, 6, "a black dog")
     assert told["model"].startswith("blip") and len(told["weights_sha256"]) == 64
