@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import ModelError
 from .base import PatchEncoder
 from .config import EncoderConfig
+from .lite import LiteEncoder, architecture_of
 
 ENCODERS = {"timm": "TimmEncoder", "transformers": "TransformersEncoder"}
 
@@ -21,6 +22,8 @@ def build_encoder(config: EncoderConfig) -> PatchEncoder:
     damaged or not safetensors, a size that the backbone cannot take, and a backbone whose patch
     grid cannot be known.
     """
+    if architecture_of(config):
+        return LiteEncoder(config)
     return encoder_class(config.library)(config)
 
 
