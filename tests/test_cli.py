@@ -33,6 +33,7 @@ def photos(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_folder_gives_one_line_a_photo(folder, photos):
     done = run("caption", photos, "--model", folder)
     assert done.returncode == 0, done.stderr
@@ -44,6 +45,7 @@ def test_a_folder_gives_one_line_a_photo(folder, photos):
     assert "3 captioned" in done.stderr
 
 
+@pytest.mark.slow
 def test_json_has_everything(folder, photos):
     done = run("caption", photos / "b.jpg", "--json", "--alternatives", 2, "--model", folder)
     (line,) = done.stdout.splitlines()
@@ -59,6 +61,7 @@ def test_json_has_everything(folder, photos):
     assert len(data["alternatives"]) == 2
 
 
+@pytest.mark.slow
 def test_a_bad_photo_stops_nothing_and_is_told(folder, photos):
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff but not a photograph")
     done = run("caption", photos, "--model", folder)
@@ -68,6 +71,7 @@ def test_a_bad_photo_stops_nothing_and_is_told(folder, photos):
     assert "3 captioned, 1 failed" in done.stderr
 
 
+@pytest.mark.slow
 def test_contact_sheets_are_written(folder, photos, tmp_path):
     (photos / "sub" / "b.jpg").write_bytes((photos / "b.jpg").read_bytes())
     sheets = tmp_path / "sheets" / "deep"
@@ -79,6 +83,7 @@ def test_contact_sheets_are_written(folder, photos, tmp_path):
     assert is_sheet(sheets / "a.png")
 
 
+@pytest.mark.slow
 def test_settings_reach_the_search(folder, photos):
     photo = photos / "b.jpg"
     with_prefix = run("caption", photo, "--prefix", "Two dogs", "--model", folder).stdout
@@ -109,6 +114,7 @@ def test_settings_reach_the_search(folder, photos):
         (["no-such-command"], "no-such-command"),
     ],
 )
+@pytest.mark.slow
 def test_a_mistake_is_a_sentence(folder, photos, arguments, sentence):
     arguments = [a.replace("{photo}", str(photos / "b.jpg")) for a in arguments]
     if "--model" not in arguments and arguments[0] != "no-such-command":
@@ -119,6 +125,7 @@ def test_a_mistake_is_a_sentence(folder, photos, arguments, sentence):
     assert not done.stdout
 
 
+@pytest.mark.slow
 def test_odd_file_names_come_out_as_they_are(folder, photos):
     names = ["tab\there.jpg", "ünïcode 猫.jpg", "new'quote\".jpg", "-dash.jpg"]
     for name in names:
@@ -128,12 +135,14 @@ def test_odd_file_names_come_out_as_they_are(folder, photos):
     assert {str(photos / name) for name in names} <= files
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_quiet(folder, photos):
     command = f"{sys.executable} -m captioner.cli caption {photos} --model {folder} | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert len(done.stdout.splitlines()) == 1 and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_info_says_what_it_is(folder):
     done = run("info", "--model", folder)
     assert done.returncode == 0

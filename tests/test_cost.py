@@ -97,6 +97,7 @@ def test_growth_is_the_exponent():
     assert cost.growth(sizes, [7.0, 7.1, 6.9, 7.2], 7) is None
 
 
+@pytest.mark.slow
 def test_the_report_has_every_table(quick):
     settings = quick["settings"]
     assert settings["rounds"] == 1 and settings["cores"] >= 1 and settings["torch"]

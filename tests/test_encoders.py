@@ -215,6 +215,7 @@ def test_timm_features_are_what_the_model_computes_last(name):
 
 
 @pytest.mark.parametrize("name", ["pit_ti_224", "hiera_tiny_224"])
+@pytest.mark.slow
 def test_timm_makes_the_map_of_models_with_tokens_of_other_kinds(name):
     torch.manual_seed(0)
     encoder = build_encoder(unfolded("timm", name, 224))
@@ -506,6 +507,7 @@ def test_settings_that_cannot_be_are_refused(options):
         EncoderConfig(**options)
 
 
+@pytest.mark.slow
 def test_the_libraries_are_imported_only_when_they_are_used():
     code = "import sys, captioner.encoders; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

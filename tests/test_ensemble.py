@@ -56,6 +56,7 @@ def words(tmp_path, *more: str) -> list[str]:
             str(tmp_path / "card.md"), "--out", str(tmp_path / "out"), *more]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_each_step_is_the_weighted_mean_of_the_members_log_probabilities(ensemble, members, pixels):
     batch = torch.from_numpy(pixels)
     tokens = torch.tensor([[BOS, 7, 9], [BOS, 12, 6], [BOS, 5, 8]])
@@ -80,6 +81,7 @@ def test_the_search_ranks_by_the_mean(ensemble, members, pixels):
             np.testing.assert_allclose(said[:, 0], hypothesis.logprobs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_models_that_agree_write_what_one_of_them_writes(members, pixels):
     batch = torch.from_numpy(pixels)
     twice = Ensemble.of([members[0], members[0]], [0.3, 0.7])
@@ -125,6 +127,7 @@ def test_save_load_save_gives_the_same_bytes_and_one_trunk(
         assert a is b
 
 
+@pytest.mark.slow
 def test_members_must_go_together(members):
     other = part(3)
     other.tokenizer = CaptionTokenizer.train([*CAPTIONS, "zebra zebra zebra"], 300)
@@ -154,6 +157,7 @@ def test_where_one_model_is_needed_an_ensemble_is_a_sentence(ensemble, tmp_path)
         CaptionModel.load(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_a_captioner_of_an_ensemble(ensemble, tmp_path):
     photo = load_photo(np.random.default_rng(3).integers(0, 256, (90, 120, 3), dtype=np.uint8))
     ensemble.save(tmp_path / "model")
@@ -172,6 +176,7 @@ def test_a_captioner_of_an_ensemble(ensemble, tmp_path):
     assert "an ensemble of 2, each of 2 layers" in shown.output
 
 
+@pytest.mark.slow
 def test_release_puts_models_together_and_takes_one_out(folders, members, tmp_path, capsys):
     one, two = folders
     assert release([one, *words(tmp_path, "--ensemble", two, "0.4", "--weights", "int8")]) == 0

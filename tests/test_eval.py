@@ -46,6 +46,7 @@ def run(photos, folder, *more):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_it_leaves_results_scores_and_a_report(photos, folder, capsys):
     assert run(photos, folder) == 0
     results = json.loads((photos / "out" / "results.json").read_text())
@@ -68,6 +69,7 @@ def test_it_leaves_results_scores_and_a_report(photos, folder, capsys):
     assert json.loads(done.stdout)["metrics"] == scores["metrics"]
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_stopped(photos, folder, monkeypatch):
     monkeypatch.setattr(coco, "BATCH", 2)
     assert run(photos, folder) == 0
@@ -92,6 +94,7 @@ def test_it_goes_on_where_it_stopped(photos, folder, monkeypatch):
     assert run(photos, folder) == 0 and len(seen) == 3  # nothing is left to do
 
 
+@pytest.mark.slow
 def test_photos_without_references_are_not_captioned(photos, folder):
     content = json.loads((photos / "captions.json").read_text())
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] < 3]
@@ -101,6 +104,7 @@ def test_photos_without_references_are_not_captioned(photos, folder):
     assert len((photos / "out" / "captions.jsonl").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_a_photo_without_a_caption_is_no_score(photos, folder, capsys):
     (photos / "images" / "2.png").write_bytes(b"no photo")
     assert run(photos, folder) == 2
@@ -123,6 +127,7 @@ def test_the_annotations_are_never_replaced(photos, folder, capsys):
     assert (photos / "out" / "results.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_results_of_another_setting_are_not_mixed_in(photos, folder, capsys):
     assert run(photos, folder) == 0
     assert run(photos, folder, "--beams", "1") == 2
@@ -139,6 +144,7 @@ def test_missing_photos_are_a_sentence(photos, folder, capsys):
     assert "1 of 5 photographs" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_speed_measures_this_machine(photos, folder, capsys):
     arguments = ["--model", str(folder), "--images", str(photos / "images"), "--photos", "5"]
     assert speed.main([*arguments, "--rounds", "1", "--json"]) == 0

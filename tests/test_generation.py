@@ -139,6 +139,7 @@ def test_a_prefix_is_kept_and_costs_nothing():
         assert row[0].score == pytest.approx(sum(row[0].logprobs), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_sampling_draws_from_the_distribution():
     class Coin(TableStep):
         def logits(self, photo, ids):

@@ -105,6 +105,7 @@ def test_an_unknown_suffix_is_refused_with_the_list(album, tmp_path):
         assert "--format txt" in sentence and not (tmp_path / name).exists()
 
 
+@pytest.mark.slow
 def test_tsv_is_a_table(tiny, album, tmp_path):
     assert run("caption", album, "-o", tmp_path / "x.tsv", "--model", tiny).returncode == 0
     head, *rows = (tmp_path / "x.tsv").read_text().splitlines()
@@ -158,6 +159,7 @@ def test_a_setting_of_draws_without_draws_is_refused(small):
         small.caption(picture(0), sample=True, **{name: value})
 
 
+@pytest.mark.slow
 def test_alternatives_are_shown_or_refused(tiny, album, photos, tmp_path, small):
     done = run("caption", album, "--alternatives", 2, "--model", tiny)
     assert all(len(line.split("\t")) == 4 for line in done.stdout.splitlines())
@@ -194,6 +196,7 @@ def test_a_caption_that_was_cut_has_no_full_stop(small):
         assert len(caption.words) <= 3
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_the_last_photo_stops_nothing(tiny, album, tmp_path):
     path = tmp_path / "x.csv"
     command = start("caption", album, "-o", path, "--model", tiny)
@@ -243,6 +246,7 @@ def test_a_lamp_in_the_night_is_no_blank_picture(small):
     assert not small.caption(image).blank
 
 
+@pytest.mark.slow
 def test_a_job_says_blank_as_the_call_does(tiny, photos, tmp_path):
     Image.new("RGB", (80, 60), "black").save(photos / "black.png")
     run("caption", photos, "-o", tmp_path / "x.jsonl", "--ordered", "--model", tiny)

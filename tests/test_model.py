@@ -19,6 +19,7 @@ def folder(model, tmp_path):
 
 
 @pytest.mark.parametrize("weights", ["float32", "float16", "bfloat16", "int8"])
+@pytest.mark.slow
 def test_save_load_save_gives_the_same_bytes(tmp_path, weights):
     model = tiny_model()
     model.config.weights = weights

@@ -464,6 +464,7 @@ def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused_before_it_is_dec
     assert "too large" in refusal(data, limits=Limits(max_bytes=50))
 
 
+@pytest.mark.slow
 def test_large_photos_and_strips_load_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -48,6 +48,7 @@ def test_scales_that_do_not_fit_are_refused(scale):
         unpack({"w": torch.zeros(2, 3, dtype=torch.int8), "w.scale": scale})
 
 
+@pytest.mark.slow
 def test_a_model_in_8_bits_is_a_quarter_and_says_nearly_the_same(tmp_path):
     model = tiny_model()
     model.save(tmp_path / "whole")

@@ -95,6 +95,7 @@ def test_a_signal_before_the_first_photo_ends_at_once(tmp_path):
         (tmp_path / "captions.run.json").unlink()
 
 
+@pytest.mark.slow
 def test_ordered_text_files_errors_and_statuses(tiny, forty, tmp_path):
     """One run with much in it: starting a process takes seconds."""
     photos = tmp_path / "photos"
@@ -131,6 +132,7 @@ def test_ordered_text_files_errors_and_statuses(tiny, forty, tmp_path):
     assert all_bad.returncode == 3
 
 
+@pytest.mark.slow
 def test_a_sentence_is_explained_in_the_terminal_in_json_and_on_a_sheet(tiny, forty, tmp_path):
     photo = sorted(forty.iterdir())[0]
     asked = ("caption", photo, "--explain", "a dog in the snow", "--model", tiny)
@@ -153,6 +155,7 @@ def test_a_sentence_is_explained_in_the_terminal_in_json_and_on_a_sheet(tiny, fo
     assert "Traceback" not in done.stderr and not done.stdout
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_output(tiny, forty, tmp_path):
     path = tmp_path / "captions.jsonl"
     first = start("caption", forty, "-o", path, "--model", tiny, "-q")
@@ -182,6 +185,7 @@ def test_two_runs_on_one_output(tiny, forty, tmp_path):
         (["{folder}/*.webp"], "No file fits"),
     ],
 )
+@pytest.mark.slow
 def test_a_senseless_job_is_a_sentence_and_leaves_nothing(
     forty, tmp_path, monkeypatch, capsys, arguments, sentence
 ):

@@ -11,6 +11,7 @@ from tests.commands import run
 from .corpus import make_corpus
 
 
+@pytest.mark.slow
 def test_a_corpus_of_broken_files_is_accounted_for(tiny, tmp_path):
     expected = make_corpus(tmp_path / "corpus")
     assert expected >= 300
@@ -47,6 +48,7 @@ def test_exit_status_tells_all_some_or_none():
     assert Tally(before=3, failed_before=1).status() == 1
 
 
+@pytest.mark.slow
 def test_a_tar_goes_through_the_command(tiny, forty, tmp_path):
     with tarfile.open(tmp_path / "shard.tar", "w") as tar:
         for photo in sorted(forty.rglob("*.jpg"))[:3]:

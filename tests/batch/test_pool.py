@@ -43,6 +43,7 @@ def outcomes(names, *, processes=True, limit=10.0):
         return dict(pool.map(behave, jobs, window=4, limit=lambda job: limit))
 
 
+@pytest.mark.slow
 def test_every_kind_of_death_is_one_error_and_the_rest_goes_on():
     names = ["a", "crash", "b", "hang", "eaten", "c", "memory", "bad", "odd", "d"]
     began = time.monotonic()

@@ -60,6 +60,7 @@ def test_empty_tables_are_whole(tmp_path):
     assert (tmp_path / "r.csv").read_text().startswith("file,image_id,caption")
 
 
+@pytest.mark.slow
 def test_parquet_has_words_as_lists(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     path = tmp_path / "captions.parquet"

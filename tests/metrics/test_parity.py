@@ -39,6 +39,7 @@ def assert_same(captions: list[str], references: list[list[str]]) -> None:
 
 @given(CORPORA)
 @settings(deadline=None, max_examples=150)
+@pytest.mark.slow
 def test_random_corpora_score_as_in_the_reference(corpus: list[tuple[str, list[str]]]) -> None:
     assert_same([caption for caption, _ in corpus], [group for _, group in corpus])
 
@@ -99,6 +100,7 @@ def magic(folder: Path) -> tuple[list[str], list[list[str]]]:
     return matched.captions, [refs.captions[image] for image in matched.images]
 
 
+@pytest.mark.slow
 def test_magic_scores_what_its_authors_published(scoring_data: Path) -> None:
     scores = score(*magic(scoring_data), bootstrap=0)
     published = {
@@ -112,6 +114,7 @@ def test_magic_scores_what_its_authors_published(scoring_data: Path) -> None:
     assert {name: round(scores[name].value, 3) for name in published} == published
 
 
+@pytest.mark.slow
 def test_magic_scores_as_in_the_reference(scoring_data: Path) -> None:
     captions, references = prepare(*magic(scoring_data), tokenize=True)
     assert_same(list(captions), list(references))

@@ -52,6 +52,7 @@ def holders(gram: tuple, captions: list[str]) -> int:
 
 @given(CORPORA, st.randoms(use_true_random=False))
 @quick
+@pytest.mark.slow
 def test_the_order_of_references_changes_nothing(corpus, random) -> None:
     captions, references = split(corpus)
     shuffled = [random.sample(group, len(group)) for group in references]
@@ -63,6 +64,7 @@ def test_the_order_of_references_changes_nothing(corpus, random) -> None:
 
 @given(CORPORA, st.randoms(use_true_random=False))
 @quick
+@pytest.mark.slow
 def test_the_order_of_images_changes_nothing(corpus, random) -> None:
     order = random.sample(range(len(corpus)), len(corpus))
     before = score(*split(corpus), bootstrap=0, tokenize=False)
@@ -74,6 +76,7 @@ def test_the_order_of_images_changes_nothing(corpus, random) -> None:
 
 @given(CORPORA)
 @quick
+@pytest.mark.slow
 def test_an_unrelated_image_changes_only_the_idf(corpus) -> None:
     captions, references = split(corpus)
     before = score(captions, references, bootstrap=0, tokenize=False)
@@ -103,6 +106,7 @@ def test_scores_stay_in_their_range(corpus) -> None:
 
 @given(CORPORA)
 @quick
+@pytest.mark.slow
 def test_the_interval_holds_the_value_and_is_the_seeds(corpus) -> None:
     captions, references = split(corpus)
     first = score(captions, references, bootstrap=200, tokenize=False)

@@ -324,6 +324,7 @@ JSON = st.recursive(
 
 @given(JSON, st.sampled_from([".json", ".jsonl", ".csv", ".txt"]))
 @settings(deadline=None, max_examples=300)
+@pytest.mark.slow
 def test_whatever_a_file_holds_is_read_or_refused(tmp_path_factory, content, suffix: str) -> None:
     path = tmp_path_factory.getbasetemp() / f"anything{suffix}"
     path.write_text(json.dumps(content))
@@ -336,6 +337,7 @@ def test_whatever_a_file_holds_is_read_or_refused(tmp_path_factory, content, suf
 
 @given(st.text(max_size=60), st.sampled_from([".json", ".jsonl", ".csv", ".tsv", ".txt"]))
 @settings(deadline=None, max_examples=300)
+@pytest.mark.slow
 def test_whatever_text_a_file_holds_is_read_or_refused(tmp_path_factory, text, suffix) -> None:
     path = tmp_path_factory.getbasetemp() / f"text{suffix}"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))

@@ -155,6 +155,7 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch, capsys):
     assert "pip install 'captioner[demo]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_importing_the_command_line_imports_no_gradio():
     import subprocess
 
