@@ -15,8 +15,8 @@ from typer.core import TyperCommand, TyperOption
 from .settings import Known, Setting, settings_of
 
 MODEL = Setting(
-    "The model: a folder, or a name of the Hugging Face hub.",
-    flag="--model -m", value="MODEL", otherwise="the model in the box",
+    "The folder of a model, or a name of the Hugging Face hub.",
+    flag="--model -m", value="MODEL", otherwise="the one in the box",
 )  # fmt: skip
 DEVICE = Setting(
     "Where the model computes: cpu, cuda, cuda:1 or mps.", value="NAME",
@@ -24,7 +24,7 @@ DEVICE = Setting(
 )  # fmt: skip
 DTYPE = Setting(
     "The numbers it computes with: float32, bfloat16 or float16.", value="NAME",
-    otherwise="what suits the device",
+    otherwise="the quickest",
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from captioner.banned_words import BannedWords, forms
 from captioner.batch.items import Item
 from captioner.batch.sidecars import XmpSidecars, sidecar_of
 from captioner.batch.spec import JobSpec
+from captioner.batch.watch import Arrivals
 from captioner.batch.wording import Wording
 from captioner.batch.xmp import values
 from captioner.captioner import Captioner
@@ -490,6 +491,46 @@ def test_a_sidecar_that_two_photos_would_share_or_that_is_none_is_left(tmp_path)
         with pytest.raises(CaptionerError, match="its XMP is damaged"):
             XmpSidecars(Guard(overwrite=overwrite)).write(item, "A dog.")
     assert (tmp_path / "b.xmp").read_text() == "my notes"
+
+
+def test_a_file_that_is_being_written_waits(tmp_path, monkeypatch):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"half")
+    arrivals, item = Arrivals(), Item(str(path), path=str(path))
+    assert not list(arrivals.new([item]))
+    path.write_bytes(b"half and half")
+    assert not list(arrivals.new([item])), "it has grown since"
+    assert list(arrivals.new([item])) == [item]
+    assert not list(arrivals.new([item])), "each comes once"
+
+
+@pytest.mark.slow
+def test_a_folder_that_fills_is_captioned_until_ctrl_c(tiny, photos, tmp_path):
+    path = tmp_path / "x.jsonl"
+    late = (photos / "2.jpg").read_bytes()
+    for name in ("1.jpg", "2.jpg"):
+        (photos / name).unlink()
+    command = start("caption", photos, "-o", path, "--watch", "--model", tiny)
+
+    def until(number):
+        end = time.monotonic() + 120
+        while not path.exists() or len(path.read_bytes().splitlines()) < number:
+            assert time.monotonic() < end and command.poll() is None
+            time.sleep(0.05)
+
+    until(1)
+    with (photos / "new.jpg").open("wb") as stream:  # slower than one looks
+        for part in (late[:100], late[100:300], late[300:]):
+            stream.write(part)
+            stream.flush()
+            time.sleep(1)
+    until(2)
+    command.send_signal(signal.SIGINT)
+    _, told = command.communicate(60)
+    assert command.returncode == 0 and b"2 captioned" in told and b"Stopped;" not in told, told
+    assert not (tmp_path / "x.errors.jsonl").exists()
+    again = run("caption", photos, "-o", path, "--model", tiny)
+    assert "2 skipped (2 done before)" in again.stderr
 
 
 # In Python ----------------------------------------------------------------------------------------

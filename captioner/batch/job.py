@@ -27,6 +27,7 @@ from .records import Failure, Record, failure
 from .sidecars import XmpSidecars
 from .sources import Ignored
 from .spec import JobSpec
+from .watch import Arrivals
 from .writers import Sheets, Sidecars
 
 
@@ -52,13 +53,18 @@ def run_job(
             writer.journal = Journal(
                 spec.records, overwrite=spec.overwrite, retry_failed=spec.retry_failed
             )
-        items = spec.find(tally.ignored)
-        if writer.sheets:
-            items = writer.sheets.named(items)
-        batches = plan(items, spec.batch_size, writer.journal, tally)
+        arrivals = Arrivals() if spec.watch else None
+
+        def find(ignored: Ignored) -> Iterator[Item]:
+            items = spec.find(ignored)
+            items = writer.sheets.named(items) if writer.sheets else items
+            return arrivals.new(items) if arrivals else items
+
+        batches = plan(find(tally.ignored), spec.batch_size, writer.journal, tally)
         first = next(batches, None)
+        idle = first is None and not arrivals
         config = _with_seed(spec.config, writer.journal)
-        if first is None and not (writer.journal and writer.journal.asked_else(config.asked)):
+        if idle and not (writer.journal and writer.journal.asked_else(config.asked)):
             return
         # Where all is done and something else is asked for, the model says what that amounts to.
         engine = ending.enter_context(start(config, first or []))
@@ -67,18 +73,22 @@ def run_job(
         if writer.journal:
             if changes := writer.journal.changes(engine.settings):
                 progress.say(_changed(len(writer.journal.done), changes))
-            if first:
+            if not idle:
                 writer.journal.begin(engine.settings)
         elif config.request.seed != spec.request.seed and not spec.quiet:
             progress.say(f"Note: --seed {config.request.seed} draws the same captions again.")
-        if first is None:
+        if idle:
             return
         progress.begin((lambda: sum(1 for _ in spec.find(Ignored()))) if spec.countable else None)
-        left = Counted(itertools.chain([first], batches))
-        for outcomes in engine.run(left, stop):
-            left.items -= len(outcomes)
-            writer.write(outcomes, tally, progress)
-        tally.unfinished = bool(left.items) or not left.exhausted
+        while True:
+            left = Counted(itertools.chain([first] if first else [], batches))
+            for outcomes in engine.run(left, stop):
+                left.items -= len(outcomes)
+                writer.write(outcomes, tally, progress)
+            tally.unfinished = bool(left.items) or not left.exhausted
+            if not arrivals or not arrivals.wait(stop):
+                return
+            first, batches = None, chunks(find(Ignored()), spec.batch_size)
 
 
 def _with_seed(config: EngineConfig, journal: Journal | None) -> EngineConfig:

@@ -46,7 +46,7 @@ class JobSpec:
         flag="--from", value="FILE", group="Which photos",
     )  # fmt: skip
     annotations: Path | None = setting(
-        None, "Caption the photos that this COCO or Karpathy file names; they are in PATHS.",
+        None, "Caption the photos that this COCO or Karpathy file names, in PATHS.",
         value="FILE",
     )  # fmt: skip
     split: str | None = setting(
@@ -61,6 +61,7 @@ class JobSpec:
         False, "Leave out photos that have a text file or a description."
     )
     overwrite: bool = setting(False, "Caption all again and replace the captions that are there.")
+    watch: bool = setting(False, "Go on until Ctrl-C, and caption what arrives.")
     dry_run: bool = setting(False, "List the photos that would be captioned, and do nothing.")
     output: Path | None = setting(
         None, "Write to this file; its suffix says in which format.", flag="-o --output",
@@ -83,12 +84,10 @@ class JobSpec:
         value="FOLDER",
     )  # fmt: skip
     write_metadata: bool = setting(
-        False, "Write the caption into the photo's metadata; NAME_original keeps it as it was.",
+        False, "Write the caption into the photo; NAME_original keeps it as it was.",
     )  # fmt: skip
     alt_text: bool = setting(False, "Let --write-metadata write an alternative text, too.")
-    sidecar: bool = setting(
-        False, "Write the caption into NAME.xmp beside the photo, and keep what is there."
-    )
+    sidecar: bool = setting(False, "Write the caption into NAME.xmp, and keep what is there.")
     ordered: bool = setting(False, "Write the captions in the order of the input.")
     quiet: bool = setting(False, "Show no progress and no summary.", flag="--quiet -q")
     wording: Wording = field(default_factory=Wording)
@@ -114,8 +113,8 @@ class JobSpec:
         None, "The branch, tag or commit of a model of the hub.", value="NAME", otherwise="newest"
     )  # fmt: skip
     server: str | None = setting(
-        None, "Use the model behind this OpenAI chat interface, http://localhost:8000/v1 or so; "
-        "--model is its name there, and OPENAI_API_KEY the key.", value="URL",
+        None, "Use the --model behind this OpenAI chat interface, such as "
+        "http://localhost:8000/v1; OPENAI_API_KEY is its key.", value="URL",
     )  # fmt: skip
     device: str | None = setting(None, DEVICE)
     dtype: str | None = setting(None, DTYPE)
@@ -146,7 +145,7 @@ class JobSpec:
         """Whether the photos can be counted beforehand: standard input is read once, and archives
         are not unpacked for it."""
         compressed = (is_tar(p) and not p.lower().endswith(".tar") for p in self.named)
-        return self.from_list != "-" and "-" not in self.named and not any(compressed)
+        return not (self.watch or self.from_list == "-" or "-" in self.named or any(compressed))
 
     # Where the captions go.
 
@@ -266,6 +265,10 @@ class JobSpec:
             raise SettingError("`extension` is a suffix for text files, such as .caption.")
         if self.extension != ".txt" and self.kind != "txt" and not self.skip_captioned:
             raise SettingError("`extension` goes with `format` txt.")
+        if self.watch and not self.output:
+            raise SettingError("`watch` needs a file that says what is done: give `output`.")
+        if self.watch and "-" in (self.from_list, *self.named):
+            raise SettingError("`watch` looks at folders again and again: name them, and no -.")
         if self.annotations and self.from_list:
             raise SettingError("`annotations` names the photos itself: leave `from_list` out.")
         if self.split and not self.annotations:
