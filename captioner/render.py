@@ -13,17 +13,14 @@ every map: a flat map looks flat, and the maps of different words compare.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import math
-import unicodedata
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from .attention import WHOLE, Box
+from .fonts import clean, font_for, squeeze, wrap
 from .texts import percent
 
 __all__ = ["FULL", "colour", "contact_sheet", "overlay"]
@@ -88,7 +85,7 @@ def overlay(
             reducing_gap=3.0,
         )
     picture = _blend(photo.convert("RGB"), heatmap, strength, scale, seen)
-    if label and (text := _clean(label)):
+    if label and (text := clean(label)):
         _print_label(picture, text)
     return picture
 
@@ -215,7 +212,7 @@ def _print_label(picture: Image.Image, text: str) -> None:
     if size < 7:
         return  # a strip of a few pixels' height has no room for letters
     pad = round(size * 0.6)
-    font, text = _squeeze(text, size, width - 2 * pad)
+    font, text = squeeze(text, size, width - 2 * pad)
     bar = round(size * 1.7)
     box = (0, max(0, height - bar), width, height)
     under = picture.crop(box)
@@ -251,19 +248,19 @@ def _header(
     room = width - left
     size = max(16, round(width * 0.03))
     lines: list[str] = []
-    text = _clean(title or "")
+    text = clean(title or "")
     if text:
         while True:  # long captions are set smaller
-            lines = _wrap(text, _font(size, text), room)
+            lines = wrap(text, font_for(text, size), room)
             if len(lines) * size * 1.3 <= shown.height * 0.7 or size <= max(14, width * 0.018):
                 break
             size -= 1
     legend = _legend(what, min(room, max(220, round(width * 0.28))), max(11, round(width * 0.0125)))
-    set_lines = [(line, _font(size, text), INK, round(size * 1.3)) for line in lines]
+    set_lines = [(line, font_for(text, size), INK, round(size * 1.3)) for line in lines]
     small = max(11, round(size * 0.6))
-    for other in map(_clean, others):
-        font = _font(small, other)
-        set_lines += [(line, font, MUTED, round(small * 1.4)) for line in _wrap(other, font, room)]
+    for other in map(clean, others):
+        font = font_for(other, small)
+        set_lines += [(line, font, MUTED, round(small * 1.4)) for line in wrap(other, font, room)]
     text_height = sum(leading for *_, leading in set_lines)
     if beside:
         height = max(shown.height, text_height + 2 * gap + legend.height)
@@ -288,7 +285,7 @@ def _legend(what: str, width: int, size: int) -> Image.Image:
     line = round(size * 1.4)
     legend = Image.new("RGB", (width, line + bar + pad + line), WHITE)
     draw = ImageDraw.Draw(legend)
-    font, heading = _squeeze(f"{what}, compared with an even spread", size, width)
+    font, heading = squeeze(f"{what}, compared with an even spread", size, width)
     draw.text((0, line / 2), heading, MUTED, font, anchor="lm")
     ramp = np.repeat(np.linspace(0, 1, width, dtype=np.float32)[None], bar, axis=0)
     legend.paste(Image.fromarray(colour(ramp)), (0, line))
@@ -344,126 +341,13 @@ def _card(
     draw = ImageDraw.Draw(card)
     draw.rectangle((0, box[1], *card.size), CARD)
     middle = box[1] + strip / 2
-    shown, small_font = percent(probability), _font(max(10, round(size * 0.72)))
+    shown = percent(probability)
+    small_font = font_for(shown, max(10, round(size * 0.72)))
     room = box[0] - 2 * pad
     taken = small_font.getlength(shown) + pad
     if room - taken > 2.5 * size:  # the word goes before its number
         draw.text((box[0] - pad, middle), shown, SOFT, small_font, anchor="rm")
         room -= round(taken)
-    font, text = _squeeze(_clean(text), size, room)
+    font, text = squeeze(clean(text), size, room)
     draw.text((pad, middle), text, WHITE, font, anchor="lm")
     return card
-
-
-# Text ---------------------------------------------------------------------------------------------
-
-Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-# Pillow's own font has English letters only. Other text is set in the first of these that the
-# machine has and that has all of its letters (Linux, Windows, macOS).
-SYSTEM_FONTS = (
-    "DejaVuSans.ttf",
-    "NotoSans-Regular.ttf",
-    "LiberationSans-Regular.ttf",
-    "arial.ttf",
-    "Arial Unicode.ttf",
-    "NotoSansCJK-Regular.ttc",
-    "msyh.ttc",
-    "Hiragino Sans GB.ttc",
-)
-
-
-def _font(size: int, text: str = "") -> Font:
-    """A font of `size` pixels for the text; boxes stand for letters that no font here has."""
-    name = None if text.isascii() else _system_font(frozenset(text) - set("… "))
-    return _load_font(size, name)
-
-
-@functools.lru_cache(maxsize=128)
-def _load_font(size: int, name: str | None) -> Font:
-    return ImageFont.load_default(size) if name is None else ImageFont.truetype(name, size)
-
-
-@functools.lru_cache(maxsize=128)
-def _system_font(letters: frozenset[str]) -> str | None:
-    """The file name of a font that has all the letters; None: Pillow's own has, or none here."""
-    for name in _fonts_here():
-        if all(_has(name, letter) for letter in letters):
-            return name
-    return None
-
-
-@functools.cache
-def _fonts_here() -> tuple[str | None, ...]:
-    found: list[str | None] = [None]
-    for name in SYSTEM_FONTS:
-        with contextlib.suppress(OSError):  # not on this machine
-            _load_font(24, name)
-            found.append(name)
-    return tuple(found)
-
-
-@functools.lru_cache(maxsize=4096)
-def _has(name: str | None, letter: str) -> bool:
-    return bytes(_load_font(24, name).getmask(letter)) != _missing(name)
-
-
-@functools.lru_cache(maxsize=16)
-def _missing(name: str | None) -> bytes:
-    """How a font draws what it does not have."""
-    return bytes(_load_font(24, name).getmask("\U0010ffff"))
-
-
-def _clean(text: str) -> str:
-    """One line that can be drawn: no line ends, controls or lone surrogates."""
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    if not text.isascii() and _system_font(frozenset(text) - set("… ")) is None:
-        # Without a font for them, letters lose their accents rather than become boxes.
-        text = "".join(
-            c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)
-        )
-    return text
-
-
-def _squeeze(text: str, size: int, room: float) -> tuple[Font, str]:
-    """A font and a text that fit into `room` pixels: set smaller first, then shortened."""
-    least = max(9, round(size * 0.65))
-    while size > least and _font(size, text).getlength(text) > room:
-        size -= 1
-    font = _font(size, text)
-    if font.getlength(text) <= room:
-        return font, text
-    kept = _beginning(text, "…", font, room)
-    return font, text[:kept].rstrip() + "…" if kept else ""
-
-
-def _beginning(text: str, end: str, font: Font, room: float) -> int:
-    """How many characters of the text fit with `end` after them, found by halving."""
-    low, high = 0, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if font.getlength(text[:middle] + end) <= room:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _wrap(text: str, font: Font, room: float) -> list[str]:
-    """Lines of at most `room` pixels; a word longer than a line is broken."""
-    lines = [""]
-    for word in text.split():
-        joined = f"{lines[-1]} {word}".strip()
-        if font.getlength(joined) <= room:
-            lines[-1] = joined
-            continue
-        if lines[-1]:
-            lines.append("")
-        while font.getlength(word) > room and len(word) > 1:
-            cut = max(1, _beginning(word, "-", font, room))
-            lines[-1] = word[:cut] + "-"
-            lines.append("")
-            word = word[cut:]
-        lines[-1] = word
-    return lines

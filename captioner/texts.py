@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +137,14 @@ def percent(probability: float | None) -> str:
     if probability is None or not 0 <= probability <= 1:  # also NaN
         return ""
     return "<1%" if probability < 0.005 else f"{probability:.0%}"
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> str:
+    """A table as text: columns side by side, the first to the left and the others, numbers, to the
+    right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *rest in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True)]
+        lines.append("  ".join([f"{first:<{widths[0]}}", *cells]))
+    return "\n".join(lines)

@@ -19,7 +19,7 @@ from captioner.metrics.compare import Comparison, compare
 from captioner.metrics.matching import Matched, match
 from captioner.metrics.readers import References, read_references, read_results
 from captioner.metrics.scoring import TOKENIZER, Scores, check_metrics, score_tokens
-from captioner.metrics.tables import comparison_table, is_per_image, scores_table, write_per_image
+from captioner.metrics.tables import comparison_table, is_per_image, write_per_image
 from captioner.metrics.tokens import prepare_candidates, prepare_references
 from captioner.options import flags, with_settings
 from captioner.settings import setting
@@ -252,7 +252,7 @@ def _table(scores: Scores, results: Path, refs: References, comparison: Comparis
     parts = [
         f"{results} against {refs.path}\n"
         f"{scores.images:,} images, {scores.references:,} references",
-        scores_table(scores),
+        scores.table(),
     ]
     if comparison:
         parts += [comparison_table(comparison), comparison.verdict()]

@@ -21,12 +21,17 @@ from captioner.metrics.forms import Captions, paired
 from captioner.metrics.ngrams import CandidateNgrams, ReferenceNgrams
 from captioner.metrics.rouge import rouge_l_scores
 from captioner.metrics.tokens import prepare
+from captioner.texts import in_columns
 
 BLEUS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4")
 DEFAULT_METRICS = ("CIDEr-D", *BLEUS, "ROUGE-L")
 JAVA_METRICS = ("METEOR", "SPICE")
 ALL_METRICS = ("CIDEr-D", "CIDEr", *BLEUS, "ROUGE-L", *JAVA_METRICS)
 TOKENIZER = "ptb-3.4.1"
+PLAIN_CIDER = (
+    "CIDEr is the plain one of the paper here. What pycocoevalcap and most papers call CIDEr is "
+    "CIDEr-D: --metrics CIDEr-D."
+)
 
 _SETTINGS = {
     "CIDEr-D": "CIDEr-D(n=4,sigma=6)",
@@ -82,9 +87,16 @@ class Scores(Mapping[str, Metric]):
         return len(self.metrics)
 
     def __repr__(self) -> str:
-        from captioner.metrics.tables import scores_table  # which knows Scores
+        return f"{self.table()}\n\n{self.signature}"
 
-        return f"{scores_table(self)}\n\n{self.signature}"
+    def table(self) -> str:
+        """Metric, value as a fraction, its interval, and the value x100 as papers print it; and
+        what may be taken for something else."""
+        rows = [["metric", "value", "95% interval", "x100"]]
+        for name, metric in self.metrics.items():
+            span = "-" if metric.low is None else f"{metric.low:.4f} to {metric.high:.4f}"
+            rows.append([name, f"{metric.value:.4f}", span, f"{100 * metric.value:.1f}"])
+        return in_columns(rows) + (f"\n\n{PLAIN_CIDER}" if "CIDEr" in self.metrics else "")
 
     def to_dict(self) -> dict[str, Any]:
         """{"signature", "metrics": {name: {"value", "low", "high"}}, "images", "references"}.

@@ -1,34 +1,19 @@
-"""The scores as text tables, and each image's own scores as a file."""
+"""A comparison as a text table, and each image's own scores as a file."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from captioner.metrics.compare import Comparison
 from captioner.metrics.matching import Matched
 from captioner.metrics.readers import References
 from captioner.metrics.scoring import ALL_METRICS, Scores
-from captioner.texts import to_cell, to_line
+from captioner.texts import in_columns, to_cell, to_line
 
 COLUMNS = ["image_id", "file", "caption"]
 """Of the per-image scores, before the metrics."""
-PLAIN_CIDER = (
-    "CIDEr is the plain one of the paper here. What pycocoevalcap and most papers call CIDEr is "
-    "CIDEr-D: --metrics CIDEr-D."
-)
-
-
-def scores_table(scores: Scores) -> str:
-    """Metric, value as a fraction, its interval, and the value x100 as papers print it; and what
-    may be taken for something else."""
-    rows = [["metric", "value", "95% interval", "x100"]]
-    for name, metric in scores.metrics.items():
-        span = "-" if metric.low is None else f"{metric.low:.4f} to {metric.high:.4f}"
-        rows.append([name, f"{metric.value:.4f}", span, f"{100 * metric.value:.1f}"])
-    return _table(rows) + (f"\n\n{PLAIN_CIDER}" if "CIDEr" in scores.metrics else "")
 
 
 def comparison_table(comparison: Comparison) -> str:
@@ -45,7 +30,7 @@ def comparison_table(comparison: Comparison) -> str:
                 f"{d.p:.3f}",
             ]
         )
-    return _table(rows)
+    return in_columns(rows)
 
 
 def write_per_image(path: Path, scores: Scores, refs: References, matched: Matched) -> None:
@@ -87,13 +72,3 @@ def is_per_image(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return columns[:3] == COLUMNS and {*columns[3:]} <= {*ALL_METRICS}
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns side by side, the first to the left and the numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *rest in rows:
-        cells = [f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True)]
-        lines.append("  ".join([f"{first:<{widths[0]}}", *cells]))
-    return "\n".join(lines)
