@@ -19,7 +19,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -39,30 +38,11 @@ from .grounding_figures import Figures, figures, table
 from .grounding_page import write_page
 from .hallucination import Named, chair, named, there, told
 from .instances import Instances
-from .pointing import Scores, score_map
+from .pointing import Pointing, score_map
 
 TIMED = 16
 """Photos that the cost of the maps is measured on."""
 SEED = 0
-
-
-@dataclass(frozen=True)
-class Pointing:
-    """A word that names a thing on its photo, and how well each map of it points.
-
-    word: as it stands in the caption. probability: the model's. maps: the heatmaps of the kinds
-    that are measured. scores: of these and of what stands beside them. drops: as `deletion.drops`.
-    """
-
-    photo: int
-    file: Path
-    caption: str
-    word: str
-    categories: tuple[str, ...]
-    probability: float
-    maps: dict[str, np.ndarray] = field(repr=False)
-    scores: dict[str, Scores]
-    drops: dict[str, float]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from captioner.metrics.bootstrap import interval, resampled_sums
 
 from .deletion import CHANCE
-from .pointing import SMALL, Scores
-
-if TYPE_CHECKING:
-    from .grounding import Pointing
+from .pointing import SMALL, Pointing, Scores
 
 Figures = dict[str, dict[str, Any]]
 """Of each map its figures: pointing, pointing_small, boxes, mass_ratio, ap; `words`, `small_words`;

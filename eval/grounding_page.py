@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -21,9 +20,7 @@ from captioner.photos import load_photo
 
 from .grounding_figures import COLUMNS, Figures
 from .instances import Instances
-
-if TYPE_CHECKING:
-    from .grounding import Pointing
+from .pointing import Pointing
 
 SHOWN = 8  # words of each sort
 SIDE = 360  # pixels of a picture's longer side

@@ -10,7 +10,8 @@ The map is spread over the photo by bilinear interpolation, as a picture of it w
 A uniform map, whose peak is everywhere, points by the mask's share of the photo.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -30,6 +31,25 @@ class Scores:
     mass: float
     area: float
     ap: float
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """A word that names a thing on its photo, and how well each map of it points.
+
+    word: as it stands in the caption. probability: the model's. maps: the heatmaps of the kinds
+    that are measured. scores: of these and of what stands beside them. drops: as `deletion.drops`.
+    """
+
+    photo: int
+    file: Path
+    caption: str
+    word: str
+    categories: tuple[str, ...]
+    probability: float
+    maps: dict[str, np.ndarray] = field(repr=False)
+    scores: dict[str, Scores]
+    drops: dict[str, float]
 
 
 def score_map(heatmap: np.ndarray, mask: np.ndarray, boxes: np.ndarray) -> Scores:
