@@ -34,7 +34,6 @@ from captioner.metrics.matching import match
 from captioner.metrics.readers import Candidate, References, read_references
 from captioner.metrics.report import write_report
 from captioner.metrics.scoring import DEFAULT_METRICS, score
-from captioner.metrics.tables import scores_table
 from captioner.outputs import Guard
 from captioner.request import Request
 from captioner.signals import stopping
@@ -204,7 +203,7 @@ def _score(
     write_report(
         out / "report.html", scores, references, matched, images=options.images, title=name
     )
-    print(f"{name} on {options.annotations}\n\n{scores_table(scores)}\n\n{scores.signature}")
+    print(f"{name} on {options.annotations}\n\n{scores.table()}\n\n{scores.signature}")
     if confidence.get("rank_correlation") is not None:
         write_picture(out / "confidence.svg", name, confidence)
         low, high = confidence["interval"]
