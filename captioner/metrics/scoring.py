@@ -205,11 +205,11 @@ def score_tokens(
         counted = CandidateNgrams(ngrams, captions, np.arange(len(captions)))
         for name, kind in (("CIDEr-D", CiderD), ("CIDEr", Cider)):
             if name in names:
-                metrics[name] = _mean(kind.from_ngrams(ngrams, df).scores_of(counted))
+                metrics[name] = mean_metric(kind.from_ngrams(ngrams, df).scores_of(counted))
         if set(names) & set(BLEUS):
             metrics |= _bleus(bleu_statistics(ngrams, counted), names)
     if "ROUGE-L" in names:
-        metrics["ROUGE-L"] = _mean(rouge_l_scores(captions, references))
+        metrics["ROUGE-L"] = mean_metric(rouge_l_scores(captions, references))
     if set(names) & set(JAVA_METRICS):
         from captioner.metrics import java
 
@@ -217,7 +217,7 @@ def score_tokens(
             statistics = java.meteor_statistics(captions, references)
             metrics["METEOR"] = _metric(statistics, lambda sums, _: java.meteor_from(sums))
         if "SPICE" in names:
-            metrics["SPICE"] = _mean(java.spice_scores(captions, references))
+            metrics["SPICE"] = mean_metric(java.spice_scores(captions, references))
     if bootstrap:
         metrics = _with_intervals(metrics, bootstrap, seed)
     count = sum(len(group) for group in references)
@@ -238,7 +238,7 @@ def _metric(statistics: np.ndarray, combine: Callable[[np.ndarray, int], np.ndar
     )
 
 
-def _mean(per_image: np.ndarray) -> Metric:
+def mean_metric(per_image: np.ndarray) -> Metric:
     """A score whose corpus value is the mean of the images' values."""
     return _metric(per_image[:, None], lambda sums, images: sums[..., 0] / images)
 
