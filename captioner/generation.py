@@ -193,7 +193,7 @@ class _Rules:
         logits[:, self.never] = -torch.inf
         length = ids.shape[1]
         if self.search.no_repeat:
-            for row, banned in enumerate(_repeats(ids.tolist(), self.search.no_repeat)):
+            for row, banned in enumerate(repeats(ids.tolist(), self.search.no_repeat)):
                 logits[row, banned] = -torch.inf
         if length < self.search.min_length:
             logits[:, self.eos] = -torch.inf
@@ -204,7 +204,7 @@ class _Rules:
         return logits
 
 
-def _repeats(rows: list[list[int]], n: int) -> list[list[int]]:
+def repeats(rows: list[list[int]], n: int) -> list[list[int]]:
     """For each row the tokens that would complete an n-gram which it already has."""
     banned = []
     for ids in rows:

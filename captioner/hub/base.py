@@ -24,7 +24,7 @@ from captioner.request import Request
 
 from . import geometry
 from .locate import Checkpoint
-from .settings import chosen, conventions_of, rules_of, search_of
+from .settings import chosen, conventions_of, rules_of, search_of, unrepeated
 from .words import HubVocabulary
 
 MOST_SIDE = 2048
@@ -169,6 +169,8 @@ class HubModel(nn.Module, Generic[S]):
         if prefix and first is not None:
             prefix = [first, *prefix]
         forced = rules_of(self.writing, len(prefix), search.max_length, self.end)
+        if search.no_repeat:
+            forced.append(unrepeated([self.begin, *memory.prompt], search.no_repeat))
         found = generate(
             self.step(memory), len(memory.placements), search, bos=self.begin, eos=self.end,
             pad=self.begin, never=(), prompt=memory.prompt, prefix=prefix,

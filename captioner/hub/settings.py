@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from captioner.errors import ModelError
-from captioner.generation import Conventions, Hypothesis, Processor, Search
+from captioner.generation import Conventions, Hypothesis, Processor, Search, repeats
 
 NAMES = {
     "num_beams": "beams",
@@ -86,6 +86,18 @@ def rules_of(config: Any, given: int, longest: int, eos: int) -> list[Processor]
     if never := getattr(config, "begin_suppress_tokens", None):
         rules.append(_banned(lambda length: length == given, never))
     return rules
+
+
+def unrepeated(before: Sequence[int], size: int) -> Processor:
+    """No n-gram of this size is written that is in the text before, or begins in it: the library
+    counts what it reads before a caption."""
+
+    def rule(ids: Tensor, logits: Tensor) -> Tensor:
+        for row, banned in enumerate(repeats([[*before, *row] for row in ids.tolist()], size)):
+            logits[row, banned] = -torch.inf
+        return logits
+
+    return rule
 
 
 def chosen(found: Hypothesis, config: Any, longest: int, prefix: Sequence[int]) -> Hypothesis:
