@@ -55,8 +55,10 @@ def run_job(
             )
         arrivals = Arrivals() if spec.watch else None
 
+        known = writer.journal.done if writer.journal else ()
+
         def find(ignored: Ignored) -> Iterator[Item]:
-            items = spec.find(ignored)
+            items = spec.find(ignored, known)
             items = writer.sheets.named(items) if writer.sheets else items
             return arrivals.new(items) if arrivals else items
 
@@ -79,7 +81,9 @@ def run_job(
             progress.say(f"Note: --seed {config.request.seed} draws the same captions again.")
         if idle:
             return
-        progress.begin((lambda: sum(1 for _ in spec.find(Ignored()))) if spec.countable else None)
+        progress.begin(
+            (lambda: sum(1 for _ in spec.find(Ignored(), known))) if spec.countable else None
+        )
         while True:
             left = Counted(itertools.chain([first] if first else [], batches))
             for outcomes in engine.run(left, stop):
@@ -140,14 +144,14 @@ def plan(
         return
     mixed: list[Item] = []
     for batch in chunks(items, size):
-        names = {item.name for item in batch}
-        tally.before += len(names & journal.done)
-        tally.failed_before += len(names & journal.failed)
+        done = {item.name for item in batch if item.name in journal.done}
         tried = [item for item in batch if item.name not in journal.failed]
-        missing = [item for item in tried if item.name not in journal.done]
-        whole = len(missing) == len(tried) or journal.last in names
+        missing = [item for item in tried if item.name not in done]
+        tally.before += len(done)
+        tally.failed_before += len(batch) - len(tried)
         if not missing:
             continue
+        whole = len(missing) == len(tried) or any(item.name == journal.last for item in batch)
         if mixed and (whole or len(mixed) + len(missing) > size):
             yield mixed
             mixed = []

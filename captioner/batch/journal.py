@@ -20,7 +20,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from captioner.errors import CaptionerError, DataError
 from captioner.files import replace
 from captioner.texts import to_line
 
+from .name_set import NameSet
 from .records import Failure, Record
 
 FLUSHED_EVERY = 5.0
@@ -38,6 +39,11 @@ ASKED = "asked"
 
 Line = dict[str, Any]
 """A line that was read: at least its `file` is there."""
+Read = Callable[[bytes, str], Line | None]
+"""Reads a line that is to have a key; None where it is something else."""
+
+START = '{"file": "'
+"""How every line begins."""
 
 
 class Journal:
@@ -60,7 +66,7 @@ class Journal:
         self.errors = self.errors_file(records)
         self.overwrite = overwrite
         self.last: str | None = None
-        self.done: set[str] = set()
+        self.done = NameSet()
         self.failed: set[str] = set()
         self.settings: dict[str, object] = {}
         self._files: list[int] = []
@@ -70,7 +76,7 @@ class Journal:
             if overwrite:
                 return
             self.settings = _read_settings(self._lock)
-            for line in _mended(records, "caption"):
+            for line in _mended(records, "caption", _names):
                 self.last = str(line["file"])
                 self.done.add(self.last)
             failed = self._tidy_errors()
@@ -190,7 +196,7 @@ def read_failures(records: Path) -> Iterator[Failure]:
 def is_journal(path: Path) -> bool:
     """Whether a file begins as records and errors do, were it cut at any byte; `Journal` looks at
     all of its lines."""
-    start = b'{"file": "'
+    start = START.encode()
     with contextlib.suppress(OSError), path.open("rb") as stream:
         head = stream.read(len(start))
         return start.startswith(head)
@@ -227,16 +233,16 @@ def lock(path: Path, what: str) -> int:
 # Lines --------------------------------------------------------------------------------------------
 
 
-def _mended(path: Path, key: str) -> Iterator[Line]:
-    """The lines of a file whose lines all have `key`; a torn last one is mended first. None where
-    there is no file.
+def _mended(path: Path, key: str, read: Read | None = None) -> Iterator[Line]:
+    """The lines of a file whose lines all have `key`, as `read` gives them; a torn last one is
+    mended first. None where there is no file.
 
     Raises DataError for a file of something else.
     """
     if not path.exists():
         return
     size = 0  # of the whole lines
-    for whole, content in _lines(path, key):
+    for whole, content in _lines(path, key, read):
         size += whole
         yield content
     if size < path.stat().st_size:
@@ -248,12 +254,13 @@ def _mended(path: Path, key: str) -> Iterator[Line]:
                 yield json.loads(stream.read())
 
 
-def _lines(path: Path, key: str) -> Iterator[tuple[int, Line]]:
+def _lines(path: Path, key: str, read: Read | None = None) -> Iterator[tuple[int, Line]]:
     """(bytes, content) of every whole line."""
+    read = read or _content
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if line.endswith(b"\n"):
-                content = _content(line, key)
+                content = read(line, key)
                 if content is None:
                     raise DataError(
                         f"{path}, line {number} is not a record of captioner; if it is another "
@@ -271,6 +278,19 @@ def _mend(path: Path, size: int, key: str) -> None:
         else:
             stream.write(b"\n")
         os.fsync(stream.fileno())
+
+
+def _names(line: bytes, key: str) -> Line | None:
+    """`_content` with nothing but the file, where the line begins and ends as ours do and nothing
+    is torn off or lost within: in a fifth of the time, which counts among a million lines. The
+    values are looked at when they are used."""
+    with contextlib.suppress(UnicodeDecodeError):
+        text = line.decode()
+        name, _, rest = text[len(START) :].partition('"')
+        ours = text.startswith(START) and text.endswith("}\n") and text[:-1].isprintable()
+        if ours and "\\" not in name and f', "{key}": "' in rest and START not in rest:
+            return {"file": name}
+    return _content(line, key)
 
 
 def _content(line: bytes, key: str) -> Line | None:

@@ -17,7 +17,7 @@ import os
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +28,7 @@ from captioner.tars import tar_members
 
 from .archives import is_tar, is_zip, zip_members
 from .items import Item, inside, too_large
+from .name_set import NameSet
 
 
 class Ignored(Counter[str]):
@@ -45,8 +46,11 @@ def find_items(
     *,
     ignored: Ignored | None = None,
     limits: Limits | None = None,
+    known: Container[str] = (),
 ) -> Iterator[Item]:
     """The photos that the paths name, as they are found, each name once.
+
+    known: paths that are photos' names, which need no look at the disk.
 
     Files are taken whatever their suffix; folders are searched through (hidden files and other
     kinds of file are ignored, links followed once); a path with `*`, `?` or `[` that is not a
@@ -57,7 +61,7 @@ def find_items(
         PhotoError: a folder that is named outright cannot be read.
     """
     counts = ignored if ignored is not None else Ignored()
-    return _once(_find(paths, counts, limits or Limits()), counts)
+    return _once(_find(paths, counts, limits or Limits(), known), counts)
 
 
 def check_paths(paths: Iterable[str]) -> None:
@@ -72,17 +76,19 @@ def check_paths(paths: Iterable[str]) -> None:
 
 
 def _once(items: Iterable[Item], ignored: Ignored) -> Iterator[Item]:
-    seen: set[str] = set()
+    seen = NameSet()
     for item in items:
-        if item.name in seen:
+        if seen.add(item.name):
+            yield item
+        else:
             ignored.add("named twice")
-            continue
-        seen.add(item.name)
-        yield item
 
 
 def _find(
-    paths: Iterable[str | os.PathLike[str]], ignored: Ignored, limits: Limits
+    paths: Iterable[str | os.PathLike[str]],
+    ignored: Ignored,
+    limits: Limits,
+    known: Container[str],
 ) -> Iterator[Item]:
     for given in paths:
         path = os.fspath(given)
@@ -93,19 +99,33 @@ def _find(
             url = path.strip()
             yield Item(url, url=url, place=inside(url.partition("://")[2]))
             continue
-        for found in [path] if os.path.lexists(path) else _expand(path) or [path]:
+        if path in known:
+            yield Item(path, path=path, place=_last(path))
+            continue
+        mode = _mode(path)
+        for found in [path] if mode or os.path.lexists(path) else _expand(path) or [path]:
             yield from _of_path(found, ignored, limits)
 
 
-def _of_path(path: str, ignored: Ignored, limits: Limits) -> Iterator[Item]:
+def _mode(path: str) -> int:
+    """What kind of file a path leads to, for `stat`; 0 where it leads nowhere."""
     try:
-        mode = Path(path).stat().st_mode
+        return os.stat(path).st_mode  # noqa: PTH116 (once per photo; a Path takes longer)
     except (OSError, ValueError):
-        yield Item(
-            path, path=path, place=Path(path).name
-        )  # decoding will say what is wrong with it
-        return
+        return 0
+
+
+def _last(path: str) -> str:
+    """The last part of a path, as `Path.name` has it."""
+    name = path.rpartition("/")[2]
+    return name if name not in ("", ".") else Path(path).name
+
+
+def _of_path(path: str, ignored: Ignored, limits: Limits) -> Iterator[Item]:
+    mode = _mode(path)
     if stat.S_ISDIR(mode):
+        root = str(Path(path))
+        above = 0 if root == "." else len(root.rstrip("/")) + 1
         unread: list[Item] = []
         for photo in walk_photos(
             Path(path),
@@ -114,15 +134,16 @@ def _of_path(path: str, ignored: Ignored, limits: Limits) -> Iterator[Item]:
             ),
             unread=lambda folder, problem: unread.append(Item(folder, problem=problem)),
         ):
-            yield Item(str(photo), path=str(photo), place=str(photo.relative_to(path)))
+            name = str(photo)
+            yield Item(name, path=name, place=name[above:])
             yield from _drained(unread)
         yield from _drained(unread)
     elif stat.S_ISREG(mode) and is_tar(path):
         yield from _of_tar(path, ignored, limits)
     elif stat.S_ISREG(mode) and is_zip(path):
         yield from _of_zip(path, ignored)
-    else:
-        yield Item(path, path=path, place=Path(path).name)
+    else:  # where it leads nowhere, decoding will say what is wrong with it
+        yield Item(path, path=path, place=_last(path))
 
 
 def _drained(items: list[Item]) -> Iterator[Item]:

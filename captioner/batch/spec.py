@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -130,13 +130,15 @@ class JobSpec:
 
         return (*self.paths, *map(str, sample_photos()))
 
-    def find(self, ignored: Ignored) -> Iterator[Item]:
-        """The photos, from the first each time; what is ignored is counted."""
+    def find(self, ignored: Ignored, known: Container[str] = ()) -> Iterator[Item]:
+        """The photos, from the first each time; what is ignored is counted. known: names of
+        photos that were found before."""
         if self.annotations:
             items = annotated_items(self.annotations, self.named, split=self.split, ignored=ignored)
         else:
             listed = read_list(self.from_list) if self.from_list else ()
-            items = find_items(itertools.chain(self.named, listed), ignored=ignored)
+            paths = itertools.chain(self.named, listed)
+            items = find_items(paths, ignored=ignored, known=known)
         texts = self.kind == "txt" or self.skip_captioned
         return with_stems(items, self.text_folder) if texts else items
 

@@ -118,7 +118,7 @@ def walk_photos(
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         belongs = _belongings(files) if ignored else frozenset()
         for name in sorted(files):
-            suffix = Path(name).suffix.lower()
+            suffix = _split(name)[1].lower()
             if name.startswith("."):
                 leave("hidden", here, name)
             elif suffix in PHOTO_SUFFIXES:
@@ -129,13 +129,20 @@ def walk_photos(
 
 def _belongings(files: list[str]) -> frozenset[str]:
     """The files of a folder that belong to photos or to a job there."""
-    photos = {name for name in files if Path(name).suffix.lower() in PHOTO_SUFFIXES}
-    beside = {name.lower() for name in photos} | {Path(name).stem.lower() for name in photos}
+    parts = {name: _split(name) for name in files}
+    photos = {name for name, (_, suffix) in parts.items() if suffix.lower() in PHOTO_SUFFIXES}
+    beside = {name.lower() for name in photos} | {parts[name][0].lower() for name in photos}
     jobs = {name.removesuffix(RUN) for name in files if name.endswith(RUN)}
     return frozenset(
         name
-        for name in files
+        for name, (stem, suffix) in parts.items()
         if name.removesuffix(KEPT) in photos
-        or (Path(name).suffix.lower() in BESIDE and Path(name).stem.lower() in beside)
-        or any(name.removesuffix(end) in jobs for end in (RUN, ".errors.jsonl", Path(name).suffix))
+        or (suffix.lower() in BESIDE and stem.lower() in beside)
+        or (jobs and any(name.removesuffix(end) in jobs for end in (RUN, ".errors.jsonl", suffix)))
     )
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A file's stem and suffix, as `Path` has them, which takes ten times as long."""
+    at = name.rfind(".")
+    return (name[:at], name[at:]) if 0 < at < len(name) - 1 else (name, "")

@@ -13,8 +13,10 @@ from captioner.batch.engine import Outcome
 from captioner.batch.items import Item
 from captioner.batch.job import JobWriter, plan
 from captioner.batch.journal import Journal, read_records
+from captioner.batch.name_set import NameSet
 from captioner.batch.progress import Progress, Tally
 from captioner.errors import CaptionerError, DataError
+from captioner.texts import to_line
 
 
 def record(name):
@@ -162,5 +164,65 @@ def test_names_that_are_not_text_come_back(tmp_path):
     path = tmp_path / "captions.jsonl"
     name = os.fsdecode(b"latin-\xe9\n.jpg")
     do(path, [name, "ünï.jpg"])
-    assert Journal(path).done == {name, "ünï.jpg"}
+    done = Journal(path).done
+    assert name in done and "ünï.jpg" in done and len(done) == 2
     assert "ünï.jpg" in path.read_text(encoding="utf-8")
+
+
+def test_names_are_remembered_in_few_bytes():
+    names = NameSet()
+    for number in range(120_000):
+        assert names.add(f"photos/{number}.jpg")
+    assert len(names) == 120_000
+    assert not names.add("photos/0.jpg") and not names.add("photos/119999.jpg")
+    assert "photos/77777.jpg" in names and "photos/120000.jpg" not in names and "" not in names
+    assert len(names) == 120_000
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        b'{"file": "b.jpg", "caption": "A dog.", "wo\0\0\0\0"}\n',
+        b'{"file": "b.jpg", "caption": "A d{"file": "c.jpg", "caption": "A cat."}\n',
+        b'{"file": "b.jpg", "caption": "A \xff dog."}\n',
+        b'{"file": "b.jpg", "image_id": 3}\n',
+    ],
+    ids=["zeros", "two lines in one", "no text", "no caption"],
+)
+def test_a_spoiled_line_is_noticed_when_the_job_goes_on(tmp_path, spoiled):
+    path = tmp_path / "captions.jsonl"
+    path.write_bytes(b'{"file": "a.jpg", "caption": "A dog."}\n' + spoiled)
+    with pytest.raises(DataError, match="line 2 is not a record"):
+        Journal(path)
+
+
+@pytest.mark.long
+def test_a_million_names_go_on_in_seconds_and_little_memory(tmp_path):
+    """The planning of a job of which all is done: processor time, and memory at the most."""
+    program = tmp_path / "program.py"
+    program.write_text(MILLION)
+    words = [{"text": word, "probability": 0.5} for word in ("a", "man", "rides")]
+    rest = {"image_id": None, "caption": "A man rides a wave.", "confidence": 0.5, "words": words}
+    with (tmp_path / "captions.jsonl").open("w") as journal, (tmp_path / "list").open("w") as names:
+        for number in range(1_000_000):
+            name = f"/photos/{number // 1000:04}/COCO_val2014_{number:012}.jpg"
+            names.write(name + "\n")
+            journal.write(to_line({"file": name, **rest}) + "\n")
+    done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True)
+    before, seconds, megabytes = map(float, done.stdout.split())
+    assert before == 1_000_000, done.stderr
+    assert megabytes < 200 and seconds < 30, (seconds, megabytes)
+
+
+MILLION = """
+import resource
+from pathlib import Path
+from captioner.batch.job import plan
+from captioner.batch.journal import Journal
+from captioner.batch.progress import Tally
+from captioner.batch.sources import find_items, read_list
+journal, tally = Journal(Path("captions.jsonl")), Tally()
+assert not list(plan(find_items(read_list("list"), known=journal.done), 16, journal, tally))
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(tally.before, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
