@@ -15,7 +15,7 @@ this command.
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +55,9 @@ class SetSpec(JobSpec):
 
     ids: frozenset[str]
 
-    def find(self, ignored: Ignored) -> Iterator[Item]:
-        return (item for item in super().find(ignored) if str(item.image_id) in self.ids)
+    def find(self, ignored: Ignored, known: Container[str] = ()) -> Iterator[Item]:
+        found = super().find(ignored, known)
+        return (item for item in found if str(item.image_id) in self.ids)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -26,7 +26,7 @@ class NameSet:
     def __len__(self) -> int:
         return len(self._sorted) + len(self._recent)
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return self._holds(hash(name))
 
     def add(self, name: str) -> bool:
