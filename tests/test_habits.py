@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import signal
+import struct
 import time
 import tomllib
 from pathlib import Path
@@ -174,20 +175,17 @@ def test_alternatives_are_shown_or_refused(tiny, album, photos, tmp_path, small)
 
 @pytest.mark.slow
 def test_what_is_passed_over_is_told_by_kind_and_our_own_files_are_not(tiny, photos):
-    for name in ("a.CR2", "b.nef", "c.dng", "film.mov", "notes.doc"):
+    for name in ("film.mov", "clip.MP4", "notes.doc"):
         (photos / name).write_bytes(b"x")
     for name in ("1.jpg", "2.jpg"):
         (photos / name).unlink()
     done = run("caption", photos, "--model", tiny)
-    assert "Passed over: 1 not a photo, 3 raw, 1 video." in done.stderr
+    assert "Passed over: 1 not a photo, 2 video." in done.stderr
     run("caption", photos, "-o", photos / "captions.csv", "--model", tiny)
     run("caption", photos, "--format", "txt", "--model", tiny)
     run("caption", photos, "--write-metadata", "--model", tiny)
-    assert len(list(photos.iterdir())) > 9
-    assert (
-        "Passed over: 1 not a photo, 3 raw, 1 video."
-        in run("caption", photos, "--model", tiny).stderr
-    )
+    assert len(list(photos.iterdir())) == 9, "with our own, which are not counted"
+    assert "Passed over: 1 not a photo, 2 video." in run("caption", photos, "--model", tiny).stderr
 
 
 def test_a_caption_that_was_cut_has_no_full_stop(small):
@@ -477,6 +475,69 @@ def test_a_sidecar_is_written_and_one_that_is_there_is_merged(tiny, photos):
     assert new["CreatorTool"] == f"captioner {captioner.__version__}" and new["description"]
     again = run("caption", photos, "--sidecar", "--model", tiny)
     assert "0 captioned, 3 skipped" in again.stderr and "Passed over" not in again.stderr
+
+
+def dng(path: Path, photo: Image.Image) -> None:
+    """A camera's raw file: noise, and the photo as its preview (Adobe's DNG, version 1.4)."""
+    made = io.BytesIO()
+    photo.save(made, "JPEG", quality=95)
+    jpeg = made.getvalue() + bytes(made.tell() % 2)
+    wide, high = 256, 192
+    raw = np.random.default_rng(0).integers(0, 4000, (high, wide), dtype=np.uint16).tobytes()
+
+    def directory(at: int, *entries: tuple[int, str, bytes]) -> bytes:
+        sizes = {"B": 1, "s": 1, "H": 2, "I": 4, "r": 8}
+        kinds = {"B": 1, "s": 2, "H": 3, "I": 4, "r": 10}
+        table, more = b"", b""
+        for tag, kind, value in sorted(entries):
+            count, held = len(value) // sizes[kind], value.ljust(4, b"\0")
+            if len(value) > 4:
+                held = struct.pack("<I", at + 6 + 12 * len(entries) + len(more))
+                more += value + bytes(len(value) % 2)
+            table += struct.pack("<HHI", tag, kinds[kind], count) + held
+        return struct.pack("<H", len(entries)) + table + bytes(4) + more
+
+    def short(*values: int) -> bytes:
+        return struct.pack(f"<{len(values)}H", *values)
+
+    def long(value: int) -> bytes:
+        return struct.pack("<I", value)
+
+    size = photo.size
+    at = 8 + len(jpeg) + len(raw)
+    colour_filters = directory(
+        at, (254, "I", long(0)), (256, "I", long(wide)), (257, "I", long(high)),
+        (258, "H", short(16)), (259, "H", short(1)), (262, "H", short(32803)),
+        (273, "I", long(8 + len(jpeg))), (277, "H", short(1)), (278, "I", long(high)),
+        (279, "I", long(len(raw))), (33421, "H", short(2, 2)), (33422, "B", bytes((0, 1, 1, 2))),
+    )  # fmt: skip
+    matrix = struct.pack("<18i", *(x for cell in np.eye(3, dtype=int).flat for x in (cell, 1)))
+    first = directory(
+        at + len(colour_filters), (254, "I", long(1)), (256, "I", long(size[0])),
+        (257, "I", long(size[1])), (258, "H", short(8, 8, 8)), (259, "H", short(7)),
+        (262, "H", short(6)), (271, "s", b"Maker\0"), (272, "s", b"Model\0"), (273, "I", long(8)),
+        (277, "H", short(3)), (278, "I", long(size[1])), (279, "I", long(len(jpeg))),
+        (330, "I", long(at)), (50706, "B", bytes((1, 4, 0, 0))), (50708, "s", b"Maker Model\0"),
+        (50721, "r", matrix), (50778, "H", short(21)),
+    )  # fmt: skip
+    head = struct.pack("<2sHI", b"II", 42, at + len(colour_filters))
+    path.write_bytes(head + jpeg + raw + colour_filters + first)
+
+
+def test_raw_files_are_captioned_by_the_photo_in_them(small, tiny, tmp_path):
+    pytest.importorskip("rawpy")
+    photo = picture(5, (160, 120))
+    dng(tmp_path / "a.DNG", photo)
+    loaded = load_photo(tmp_path / "a.DNG")
+    assert (loaded.width, loaded.height) == photo.size
+    assert np.abs(np.asarray(loaded.image, int) - np.asarray(photo, int)).mean() < 4
+    (tmp_path / "b.nef").write_bytes(b"no raw file at all")
+    with pytest.raises(PhotoError, match=r"b\.nef cannot be read as a camera's raw file"):
+        load_photo(tmp_path / "b.nef")
+    whole = (tmp_path / "a.DNG").read_bytes()
+    done = run("caption", tmp_path, "--sidecar", "--model", tiny)
+    assert "1 captioned, 1 failed" in done.stderr and (tmp_path / "a.DNG").read_bytes() == whole
+    assert b"captioner" in (tmp_path / "a.DNG.xmp").read_bytes()
 
 
 def test_a_sidecar_that_two_photos_would_share_or_that_is_none_is_left(tmp_path):

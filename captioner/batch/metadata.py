@@ -62,7 +62,10 @@ class WriteMetadata:
         kind = file_type(data)
         if kind is None or (kind == "TIFF" and suffix.lower() not in PHOTO_SUFFIXES):
             # Cameras' raw files are TIFFs with names of their own.
-            raise _not_written(photo, "that can be done in JPEG, PNG, WebP and TIFF photos")
+            raise _not_written(
+                photo,
+                "that can be done in JPEG, PNG, WebP and TIFF photos; --sidecar works for any",
+            )
         packet = next(map(packet_of, filter(is_packet, parts(data))), b"")
         texts = {DESCRIPTION: photo.caption}
         if self.alt_text:

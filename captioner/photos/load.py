@@ -20,7 +20,9 @@ from .blank import blank_colour
 from .colour import finish
 from .decode import decode
 from .limits import DEFAULT_LIMITS, Limits, check_bytes, check_size
+from .raw import preview, reads_raw
 from .sentences import damaged, label_of, unopened, words
+from .walk import RAW_SUFFIXES
 
 if TYPE_CHECKING:
     import torch
@@ -95,6 +97,9 @@ def _open(
 ) -> tuple[Image.Image, tuple[int, int]]:
     """The upright RGB image and the full (width, height)."""
     if isinstance(source, (str, os.PathLike)):
+        if Path(source).suffix.lower() in RAW_SUFFIXES and reads_raw():
+            _open_path(source, label, limits).close()  # whether it can be read at all
+            return _decode_bytes(preview(Path(source), label), label, min_side, limits)
         with _open_path(source, label, limits) as stream:
             return finish(*decode(stream, label, min_side, limits), label, min_side)
     if isinstance(source, (bytes, bytearray, memoryview)):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from captioner.errors import PhotoError
 
+from .raw import reads_raw
 from .sentences import label_of, unopened
 
 log = logging.getLogger(__name__)
@@ -22,13 +23,15 @@ PHOTO_SUFFIXES = frozenset((
 """File suffixes, in lower case, that a folder scan takes. A file named outright is always tried."""
 RAW_SUFFIXES = frozenset((
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".kdc", ".mrw", ".nef", ".nrw",
-    ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+    ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 ))  # fmt: skip
 """What cameras keep before they make a photo of it."""
 VIDEO_SUFFIXES = (
     ".3gp", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".mpeg", ".mts", ".webm", ".wmv",
 )  # fmt: skip
-KINDS = dict.fromkeys(RAW_SUFFIXES, "raw") | dict.fromkeys(VIDEO_SUFFIXES, "video")
+KINDS = dict.fromkeys(RAW_SUFFIXES, "raw (which the extra captioner[raw] reads)") | dict.fromkeys(
+    VIDEO_SUFFIXES, "video"
+)
 """What else lies among photos, by its suffix."""
 BESIDE = (".txt", ".caption", ".xmp")
 """Suffixes of what belongs to the photo of the same name."""
@@ -101,6 +104,7 @@ def walk_photos(
         if ignored:
             ignored(why, os.path.join(*where))  # noqa: PTH118 (as `os.walk` gives them)
 
+    taken = PHOTO_SUFFIXES | RAW_SUFFIXES if reads_raw() else PHOTO_SUFFIXES
     for here, folders, files in os.walk(folder, followlinks=True, onerror=skipped):
         try:
             status = os.stat(here)  # noqa: PTH116 (once per folder; a Path is not needed)
@@ -121,7 +125,7 @@ def walk_photos(
             suffix = _split(name)[1].lower()
             if name.startswith("."):
                 leave("hidden", here, name)
-            elif suffix in PHOTO_SUFFIXES:
+            elif suffix in taken:
                 yield Path(here, name)
             elif name not in belongs:
                 leave(KINDS.get(suffix, "not a photo"), here, name)
@@ -130,7 +134,8 @@ def walk_photos(
 def _belongings(files: list[str]) -> frozenset[str]:
     """The files of a folder that belong to photos or to a job there."""
     parts = {name: _split(name) for name in files}
-    photos = {name for name, (_, suffix) in parts.items() if suffix.lower() in PHOTO_SUFFIXES}
+    known = PHOTO_SUFFIXES | RAW_SUFFIXES
+    photos = {name for name, (_, suffix) in parts.items() if suffix.lower() in known}
     beside = {name.lower() for name in photos} | {parts[name][0].lower() for name in photos}
     jobs = {name.removesuffix(RUN) for name in files if name.endswith(RUN)}
     return frozenset(
