@@ -13,6 +13,7 @@ from captioner.batch.items import Item
 from captioner.batch.records import FIELDS, record
 from captioner.captioner import Captioner, load
 from captioner.errors import SettingError
+from captioner.hub import geometry
 from captioner.photos import Photo
 from captioner.request import Request
 
@@ -402,6 +403,39 @@ def test_the_kind_of_map_and_what_was_seen_are_in_the_record(loaded):
     assert without.keys() == set(FIELDS)
     dark = np.asarray(caption.overlay(0, label=None, max_side=None).convert("L"), int)
     assert dark[:, :5].mean() < 0.6 * dark[:, 40:50].mean()
+
+
+@pytest.mark.parametrize("size", [(96, 64), (64, 96), (300, 90)])
+@pytest.mark.parametrize("grey", [0, 127])
+def test_padding_and_tiles_are_measured(size, grey):
+    """A processor that pads the photo to a square, and one that cuts it into tiles and adds the
+    whole: where their pixels come from is found out of what they make of two pictures."""
+    width, height = size
+    longest = max(size)
+
+    def padded(image: Image.Image) -> list[np.ndarray]:
+        square = Image.new("RGB", (longest, longest), (grey, grey, grey))
+        square.paste(image, ((longest - width) // 2, (longest - height) // 2))
+        return [np.asarray(square.resize((64, 64), Image.Resampling.BICUBIC)).transpose(2, 0, 1)]
+
+    [view] = geometry.placement(size, padded, 16).views
+    left, top = (longest - width) // 2 / width, (longest - height) // 2 / height
+    expected = (-left, -top, longest / width - left, longest / height - top)
+    assert (view.rows, view.columns) == (4, 4) and view.box == pytest.approx(expected, abs=0.03)
+
+    def tiles(image: Image.Image) -> list[np.ndarray]:
+        large = image.resize((96, 64), Image.Resampling.BICUBIC)
+        parts = [large.crop((x, y, x + 32, y + 32)) for y in (0, 32) for x in (0, 32, 64)]
+        whole = image.resize((32, 32), Image.Resampling.BICUBIC)
+        return [np.asarray(part).transpose(2, 0, 1) for part in (*parts, whole)]
+
+    views = geometry.placement(size, tiles, 8).views
+    assert len(views) == 7
+    for n, view in enumerate(views[:6]):
+        row, column = divmod(n, 3)
+        expected = (column / 3, row / 2, (column + 1) / 3, (row + 1) / 2)
+        assert view.box == pytest.approx(expected, abs=0.02)
+    assert views[6].box == pytest.approx((0, 0, 1, 1), abs=0.01)
 
 
 def test_maps_are_laid_by_area():
