@@ -29,7 +29,7 @@ from captioner.photos import Photo
 from captioner.request import Request
 
 from .base import HubModel, Seen
-from .loading import load_net, load_processor
+from .loading import load_net, load_processor, sentences
 from .locate import Checkpoint
 from .settings import declared
 from .styles import prompt_of
@@ -315,4 +315,6 @@ def load(checkpoint: Checkpoint, **how: Any) -> Chat:
     from transformers import AutoModelForImageTextToText
 
     net = load_net(AutoModelForImageTextToText, checkpoint, **how)
-    return Chat(checkpoint, net, load_processor(checkpoint))
+    processor = load_processor(checkpoint)
+    with sentences(checkpoint):  # its first photo may show that it is no captioner
+        return Chat(checkpoint, net, processor)

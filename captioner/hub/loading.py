@@ -15,10 +15,10 @@ from .locate import Checkpoint
 
 def load_net(kind: Any, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> Any:
     """A model of a class of the library. Raises ModelError when weights are missing or damaged."""
-    with quiet(), _sentences(checkpoint):
+    with quiet(), sentences(checkpoint):
         net, info = kind.from_pretrained(
             checkpoint.folder, dtype=dtype, use_safetensors=True, output_loading_info=True,
-            local_files_only=True,
+            local_files_only=True, trust_remote_code=False,
         )  # fmt: skip
     missing = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
     if missing:
@@ -33,7 +33,7 @@ def load_parts(checkpoint: Checkpoint) -> tuple[Any, Any]:
     """The image processor and the tokenizer of a checkpoint."""
     from transformers import AutoImageProcessor, AutoTokenizer
 
-    with quiet(), _sentences(checkpoint):
+    with quiet(), sentences(checkpoint):
         return tuple(
             kind.from_pretrained(checkpoint.folder, trust_remote_code=False, local_files_only=True)
             for kind in (AutoImageProcessor, AutoTokenizer)
@@ -44,7 +44,7 @@ def load_processor(checkpoint: Checkpoint) -> Any:
     """The processor of a checkpoint, for photos and text."""
     from transformers import AutoProcessor
 
-    with quiet(), _sentences(checkpoint):
+    with quiet(), sentences(checkpoint):
         return AutoProcessor.from_pretrained(
             checkpoint.folder, trust_remote_code=False, local_files_only=True
         )
@@ -67,7 +67,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _sentences(checkpoint: Checkpoint) -> Iterator[None]:
+def sentences(checkpoint: Checkpoint) -> Iterator[None]:
     """Whatever the library raises about a checkpoint becomes a ModelError that names it."""
     try:
         yield

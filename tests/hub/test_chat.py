@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from captioner.captioner import Captioner, load
-from captioner.errors import SettingError
+from captioner.errors import ModelError, SettingError
 from captioner.hub.styles import styles
 from captioner.photos import Photo
 from captioner.request import Request
@@ -203,6 +203,14 @@ def test_a_chat_model_that_does_not_say_where_its_tokens_lie_has_no_maps(unplace
     model = load(unplaced, device="cpu", dtype="float32")
     caption = model.caption(photos(1)[0], ASKED)
     assert caption.maps == "" and caption.words[0].heatmap is None
+
+
+def test_a_chat_model_that_takes_no_photo_is_refused_with_a_sentence(made, tmp_path):
+    folder = tmp_path / "llava"
+    shutil.copytree(made("chat", "llava"), folder)
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('no pictures here') }}")
+    with pytest.raises(ModelError, match="llava cannot be loaded: no pictures here"):
+        load(folder)
 
 
 @pytest.mark.slow
