@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
+from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
@@ -34,7 +34,7 @@ from .generation import Hypothesis, Processor, Search, Step, generate
 from .photos import Photo, to_square
 from .request import Request
 from .tokenizer import BOS, EOS, PAD, CaptionTokenizer
-from .weights import STORED, pack, unpack
+from .weights import STORED, Undrawn, pack, shapes, unpack
 
 FORMAT = "captioner-1"
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
@@ -308,8 +308,10 @@ class OwnModel(nn.Module):
         config = read_config(folder)
         file = folder / "model.safetensors"
         try:
-            model = cls(config, CaptionTokenizer.load(folder / "tokenizer.json"))
-            tensors = unpack(load_tensors(file.read_bytes()))
+            with Undrawn():
+                model = cls(config, CaptionTokenizer.load(folder / "tokenizer.json"))
+            stored = load_file(file)  # mapped into memory, not read
+            model._fill(stored, file)
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(f"{folder} cannot be read: {error}.") from error
         except SafetensorError as error:
@@ -318,16 +320,20 @@ class OwnModel(nn.Module):
             ) from error
         except ModelError as error:
             raise ModelError(f"{folder}: {error}") from error
-        expected = {name: tuple(t.shape) for name, t in model._state().items()}
-        found = {name: tuple(t.shape) for name, t in tensors.items()}
+        return model.eval().to(memory_format=torch.channels_last)
+
+    def _fill(self, stored: dict[str, Tensor], file: Path) -> None:
+        """Copy what `file` holds into the model, a tensor at a time: it never has it all twice."""
+        state, found = self._state(), shapes(stored)
+        expected = {name: tuple(t.shape) for name, t in state.items()}
         if expected != found:
             wrong = sorted(set(expected.items()) ^ set(found.items()))[0][0]
             raise ModelError(
-                f"{file} does not fit config.json: the tensor {wrong!r} is missing, unknown or of "
-                "another shape."
+                f"{file.name} does not fit config.json: the tensor {wrong!r} is missing, unknown "
+                "or of another shape."
             )
-        model.load_state_dict(tensors, strict=False)
-        return model.eval().to(memory_format=torch.channels_last)
+        for name, tensor in unpack(stored):
+            state[name].copy_(tensor)
 
     def _state(self) -> dict[str, Tensor]:
         """The state by sorted names, where what has two names (a shared trunk) has its first."""

@@ -19,7 +19,7 @@ def test_a_number_is_at_most_half_a_step_off():
         "count": torch.arange(4),
     }
     stored = pack(state, "int8")
-    found = unpack(stored)
+    found = dict(unpack(stored))
     assert set(found) == set(state)
     assert stored["linear"].dtype == stored["convolution"].dtype == torch.int8
     assert stored["bias"].dtype == torch.float16 and torch.equal(found["count"], state["count"])
@@ -36,16 +36,16 @@ def test_packing_again_gives_the_same():
     rows = torch.randn(400, 17) * torch.logspace(-30, 30, 400).unsqueeze(1)
     rows[3] = 0
     once = pack({"w": rows}, "int8")
-    again = pack(unpack(once), "int8")
+    again = pack(dict(unpack(once)), "int8")
     assert set(once) == set(again) == {"w", "w.scale"}
     assert all(torch.equal(once[name], again[name]) for name in once)
-    assert not unpack(once)["w"][3].any()
+    assert not dict(unpack(once))["w"][3].any()
 
 
 @pytest.mark.parametrize("scale", [torch.ones(3), torch.ones(2, 2), torch.ones(())])
 def test_scales_that_do_not_fit_are_refused(scale):
     with pytest.raises(ModelError, match="'w'"):
-        unpack({"w": torch.zeros(2, 3, dtype=torch.int8), "w.scale": scale})
+        dict(unpack({"w": torch.zeros(2, 3, dtype=torch.int8), "w.scale": scale}))
 
 
 @pytest.mark.slow
