@@ -94,22 +94,22 @@ class Progress:
         self.quiet = quiet
         self.total: int | None = None
         self.begun = False
+        self._to_count: Callable[[], int] | None = None
         self._shown = 0
         self._last = time.monotonic()
         self._bar: Any = None
         self._wants_bar = bar and not quiet
 
     def begin(self, count: Callable[[], int] | None) -> None:
-        """Work begins now. `count` finds out how many photos there are, while the first are being
-        captioned."""
+        """Work begins now. `count` finds out how many photos there are, once the first ones have
+        their captions: it is not to hold them up."""
         self.tally.began = self._last = time.monotonic()
         self.begun = True
         if self._wants_bar:
             from tqdm import tqdm
 
             self._bar = tqdm(unit="photo", smoothing=0.1, file=sys.stderr, dynamic_ncols=True)
-        if count and not self.quiet:
-            threading.Thread(target=self._count, args=(count,), daemon=True).start()
+        self._to_count = None if self.quiet else count
 
     def _count(self, count: Callable[[], int]) -> None:
         # Whatever is wrong with the input is said when the photo's turn comes.
@@ -118,6 +118,9 @@ class Progress:
 
     def update(self) -> None:
         """Show the tally as it is now."""
+        if count := self._to_count:
+            self._to_count = None
+            threading.Thread(target=self._count, args=(count,), daemon=True).start()
         if self._bar is not None:
             if self._bar.total != self.total:
                 self._bar.total = self.total

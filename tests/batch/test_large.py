@@ -2,10 +2,11 @@
 
 import json
 import tarfile
+import threading
 
 import pytest
 
-from captioner.batch.progress import Tally
+from captioner.batch.progress import Progress, Tally
 from tests.commands import run
 
 from .corpus import make_corpus
@@ -49,6 +50,15 @@ def test_exit_status_tells_all_some_or_none():
 
 
 @pytest.mark.slow
+def test_photos_are_counted_when_the_first_have_their_captions():
+    counted = threading.Event()
+    progress = Progress(Tally(), quiet=False, bar=False)
+    progress.begin(lambda: counted.set() or 7)
+    assert not counted.wait(0.1)
+    progress.update()
+    assert counted.wait(5)
+
+
 def test_a_tar_goes_through_the_command(tiny, forty, tmp_path):
     with tarfile.open(tmp_path / "shard.tar", "w") as tar:
         for photo in sorted(forty.rglob("*.jpg"))[:3]:
