@@ -38,12 +38,15 @@ TOKENS = 20
 
 
 def measure(files: list[Path], options: argparse.Namespace) -> dict[str, Any]:
-    """The figures of both kinds of model."""
+    """The figures of both kinds of model; the speeds of each are told as soon as they are there,
+    since on a busy machine all of them take half an hour."""
     photos = [load_photo(files[i % len(files)], min_side=512) for i in range(options.batch_size)]
     figures: dict[str, Any] = {"batch_size": len(photos), "beams": options.beams, "tokens": TOKENS,
                                "rounds": options.rounds, "machine": describe()}  # fmt: skip
     for kind in KINDS:
-        figures[kind] = _rounds(kind, photos, options) | _memory(kind, options)
+        figures[kind] = _rounds(kind, photos, options)
+        print(f"{KINDS[kind]}: {json.dumps(figures[kind])}", file=sys.stderr, flush=True)
+        figures[kind] |= _memory(kind, options)
     return figures
 
 
