@@ -130,7 +130,7 @@ def test_a_blank_picture_has_flat_maps_of_either_kind(small):
 def test_the_sheet_says_which_maps_it_shows(small, photos):
     attention = small.caption(photos[0])
     named = attention.contact_sheet()
-    assert named.tobytes() == attention.contact_sheet(what="Attention").tobytes()
+    assert named.tobytes() == attention.contact_sheet(what="Cross-attention").tobytes()
     evidence = small.with_heatmaps(attention, "evidence")
     same = evidence.contact_sheet(what="Evidence")
     assert evidence.contact_sheet().tobytes() == same.tobytes()
