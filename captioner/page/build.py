@@ -16,6 +16,7 @@ from .api import add_endpoints
 from .assets import STATIC, static
 from .caption import CaptionService, concurrency
 from .folder import FolderService
+from .kept import KeptJobs, state_folder
 from .middleware import Guard, Hosts
 from .models import Models
 from .tabs import about_tab, caption_tab, folder_tab, header, score_tab
@@ -46,7 +47,7 @@ def build(models: Models, waiting: int | None = None) -> Page:
     """
     waiting = 16 * cores() if waiting is None else waiting
     service = CaptionService(models, waiting)
-    folders = FolderService(models)
+    folders = FolderService(models, KeptJobs(state_folder()))
     upload_parser.install()
     page = Page(title="captioner", analytics_enabled=False)
     page.folders = folders

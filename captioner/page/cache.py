@@ -11,6 +11,11 @@ from captioner.errors import CaptionerError
 T = TypeVar("T")
 
 
+def new_id() -> str:
+    """An id that cannot be guessed."""
+    return secrets.token_urlsafe(16)
+
+
 class PrivateCache(Generic[T]):
     """An LRU cache of about `max_bytes`, whose keys are ids that cannot be guessed: who does not
     have one cannot see another person's photo.
@@ -28,9 +33,10 @@ class PrivateCache(Generic[T]):
         """Bytes in use."""
         return self._entries.currsize
 
-    def put(self, value: T, size: int) -> str:
-        """Keep a value of about `size` bytes; its id. The newest is kept, however large."""
-        key = secrets.token_urlsafe(16)
+    def put(self, value: T, size: int, key: str | None = None) -> str:
+        """Keep a value of about `size` bytes; its id, a new one where none is given. The newest is
+        kept, however large."""
+        key = key or new_id()
         with self._lock:
             self._entries[key] = (value, min(size, int(self._entries.maxsize)))
         return key

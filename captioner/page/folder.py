@@ -22,8 +22,9 @@ from captioner.captioner import Captioner
 from captioner.errors import CaptionerError
 from captioner.request import Request
 
-from .cache import PrivateCache
+from .cache import PrivateCache, new_id
 from .data_uris import data_uri
+from .kept import GONE, JobFile, KeptJobs
 from .messages import (
     Download,
     Failure,
@@ -35,6 +36,7 @@ from .messages import (
     State,
     index,
     or_error,
+    text,
 )
 from .models import Models
 from .results import as_csv, as_jsonl, as_zip
@@ -56,7 +58,8 @@ class FolderJob:
     """Many photos, and what became of each so far, in their order.
 
     user: who is logged in; only they may ask for it. seen: when its page last asked, by the clock
-    of `time.monotonic`.
+    of `time.monotonic`. file: where it is written down. before_restart: whether an earlier server
+    captioned it.
     """
 
     items: list[Item]
@@ -69,6 +72,8 @@ class FolderJob:
     seconds: float = 0.0
     seen: float = field(default_factory=time.monotonic)
     finished: threading.Event = field(default_factory=threading.Event)
+    file: JobFile = field(default_factory=lambda: JobFile(None))
+    before_restart: bool = False
     _outcomes: Iterator[Outcome] | None = None
 
     @property
@@ -100,6 +105,7 @@ class FolderJob:
         item, jpeg = outcome.item, outcome.picture
         self.thumbs.append(None if jpeg is None else data_uri(jpeg, "image/jpeg"))
         self.records.append(outcome.record or failure(item, renamed(outcome.error or "", item)))
+        self.file.add(item, self.records[-1])
 
     def end(self, state: State) -> None:
         if self.state in ("waiting", "running"):
@@ -107,27 +113,40 @@ class FolderJob:
         self.finished.set()
 
     def close(self) -> None:
-        """Let go of what decodes its photos."""
+        """Let go of what decodes its photos, and of its file."""
+        self.file.close()
         if self._outcomes is not None:
             self._outcomes.close()  # type: ignore[attr-defined]  # a generator
             self._outcomes = None
 
 
 class FolderService:
-    """Captions many photos for the page and for programs, one job at a time."""
+    """Captions many photos for the page and for programs, one job at a time.
 
-    def __init__(self, models: Models):
+    kept: what there is of jobs of earlier servers, and where this one writes down its own.
+    """
+
+    def __init__(self, models: Models, kept: KeptJobs | None = None):
         self.models = models
+        self.kept = kept or KeptJobs()
         self.jobs: PrivateCache[FolderJob] = PrivateCache(CACHE_BYTES, "This folder")
         self._open: list[FolderJob] = []  # in the order in which they came
         self._changed = threading.Condition()
         threading.Thread(target=self._work, daemon=True).start()
 
-    def begin(self, uploads: list[Upload], options: object, user: str | None = None) -> FolderJob:
-        """A job that runs as soon as it is its turn. Raises CaptionerError when there are too many
-        photos or none, or an option makes no sense."""
+    def begin(
+        self,
+        uploads: list[Upload],
+        options: object,
+        user: str | None = None,
+        key: str | None = None,
+    ) -> FolderJob:
+        """A job that runs as soon as it is its turn; with an id it is written down. Raises
+        CaptionerError when there are too many photos or none, or an option makes no sense."""
         captioner, request = model_and_request(self.models, options)
         job = FolderJob(photos_in(uploads), captioner, request, user)
+        if key:
+            job.file = self.kept.begin(key, user, len(job.items))
         with self._changed:
             self._open.append(job)
             self._changed.notify()
@@ -182,8 +201,9 @@ class FolderService:
 
         def begin() -> Started:
             uploads = uploads_of(question.get("files"))
-            job = self.begin(uploads, question.get("settings"), user)
-            return {"id": self.jobs.put(job, 40_000 * len(job.items))}
+            key = new_id()
+            job = self.begin(uploads, question.get("settings"), user, key)
+            return {"id": self.jobs.put(job, 40_000 * len(job.items), key)}
 
         return or_error(begin)
 
@@ -201,6 +221,7 @@ class FolderService:
                 "rows": [_row(found) for found in job.records[start:]],
                 "seconds": round(job.seconds, 1),
                 "before": self._before(job),
+                "restarted": job.before_restart,
             }
 
         return or_error(look)
@@ -221,7 +242,7 @@ class FolderService:
             thumbs = self._job(question, user).thumbs
             found = thumbs[index(question, "i", len(thumbs), "photo")]
             if found is None:
-                raise CaptionerError("That photo could not be captioned.")
+                raise CaptionerError("There is no picture of that photo here.")
             return {"src": found}
 
         return or_error(find)
@@ -251,9 +272,27 @@ class FolderService:
         return job.items[index(question, "i", len(job.items), "photo")]
 
     def _job(self, question: Question, user: str | None) -> FolderJob:
-        job = self.jobs.get(question.get("id"))
+        try:
+            job = self.jobs.get(question.get("id"))
+        except CaptionerError:
+            job = self._earlier(text(question, "id"))
         if job.user != user:
             raise CaptionerError("This folder is another person's.")
+        return job
+
+    def _earlier(self, key: str) -> FolderJob:
+        """A job that is only written down. Raises CaptionerError when there is none."""
+        kept = self.kept.get(key)
+        if kept is None:
+            raise CaptionerError("This folder is no longer held here; caption it again.")
+        missing = [Item("", problem=GONE)] * (kept.total - len(kept.items))
+        job = FolderJob(
+            kept.items + missing, self.models.get(), Request(), kept.user, kept.records,
+            [None] * len(kept.records), "done" if not missing else "stopped",
+            before_restart=True,
+        )  # fmt: skip
+        job.finished.set()
+        self.jobs.put(job, 2000 * kept.total, key)
         return job
 
 

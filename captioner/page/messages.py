@@ -110,13 +110,15 @@ class Started(TypedDict):
 
 class Progress(TypedDict):
     """How far a folder is. rows: of the photos that are done, from the one that was asked for.
-    before: how many folders are captioned before this one."""
+    before: how many folders are captioned before this one. restarted: whether the server has been
+    started anew since: the photos are gone then, and what was captioned is there."""
 
     state: State
     total: int
     rows: list[Row]
     seconds: float
     before: int
+    restarted: bool
 
 
 def index(question: Question, name: str, count: int, what: str) -> int:

@@ -38,9 +38,11 @@ class UploadFolder:
         shutil.rmtree(self.path, ignore_errors=True)
         self._lock.close()
 
-    def sweep_from_time_to_time(self, in_use: Callable[[], Collection[str]]) -> None:
+    def sweep_from_time_to_time(
+        self, in_use: Callable[[], Collection[str]], also: Callable[[], None]
+    ) -> None:
         """Start to remove what is old. in_use: gives the files that are needed however old they
-        are."""
+        are. also: sweeps elsewhere."""
 
         def work() -> None:
             while True:
@@ -48,6 +50,7 @@ class UploadFolder:
                 try:
                     sweep_dead(self.path.parent)
                     sweep_old(self.path, in_use())
+                    also()
                 except Exception:
                     traceback.print_exc()
 

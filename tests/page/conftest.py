@@ -41,7 +41,9 @@ def server(builtin, uploads_root) -> str:
 def serving(folder: Path, *options: str, **environment: str):
     """Serve the page; yields its address, and looks at the end that nothing was left behind."""
     port = ("--port", str(free_port()))
-    with page_server(*port, *options, GRADIO_TEMP_DIR=str(folder), **environment) as page:
+    kept = str(folder.parent / f"{folder.name}-state")
+    environment = {"GRADIO_TEMP_DIR": str(folder), "XDG_STATE_HOME": kept, **environment}
+    with page_server(*port, *options, **environment) as page:
         yield page.address
     assert not list(folder.iterdir()), "uploads were left behind"
     assert not any(re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line) for line in page.lines), (
@@ -79,7 +81,7 @@ def browser():
 def open_page(browser, server):
     """A function that opens the page; at the end no page may have complained, asked another
     server for anything, or been refused anything."""
-    contexts, complaints = [], []
+    contexts, pages, complaints = [], [], []
 
     def open_one(address: str = server, expected: str = "", **options):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **options})
@@ -92,10 +94,16 @@ def open_page(browser, server):
         page.goto(address)
         page.wait_for_selector("#c-viewer .c-drop")
         page.expected = expected
+        pages.append(page)
         return page
 
     yield open_one
-    expected = [c.pages[0].expected for c in contexts if c.pages and c.pages[0].expected]
+    expected = [
+        e
+        for page in pages
+        for e in ([page.expected] if isinstance(page.expected, str) else page.expected)
+        if e
+    ]
     for context in contexts:
         context.close()
     assert not [c for c in complaints if not any(e in c for e in expected)]

@@ -1,6 +1,8 @@
 """The Folder tab's jobs, with a model that does nothing: whose turn it is, and when they end."""
 
+import os
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +17,7 @@ from captioner.caption import Caption
 from captioner.generation import Search
 from captioner.page import folder as module
 from captioner.page.folder import ABANDONED, BATCH, FolderService
+from captioner.page.kept import GONE, KeptJobs
 from captioner.page.uploads import Upload
 from captioner.photos import Photo
 
@@ -153,3 +156,49 @@ def test_files_that_were_not_uploaded_are_refused(service, uploads, gate):
     for files in (None, [], "x", [3], [{"path": "/etc/passwd", "name": "a.jpg"}], [{}]):
         assert "error" in service.start({"files": files}, None)
     assert not gate.begun
+
+
+# After a restart ----------------------------------------------------------------------------------
+
+
+def test_what_is_done_comes_back_after_a_restart(uploads, gate, tmp_path):
+    models, where = SimpleNamespace(get=lambda name=None: Model()), tmp_path / "state"
+    service = FolderService(models, KeptJobs(where))
+    files = uploads("a", BATCH + 3)
+    started = service.start(
+        {"files": [{"path": str(f.path), "name": f.name} for f in files]}, "ann"
+    )
+    assert "error" in started, "there are no such files"
+    for file in files:
+        file.path.write_text("x")
+    started = service.start(
+        {"files": [{"path": str(f.path), "name": f.name} for f in files]}, "ann"
+    )
+    gate.release(BATCH + 1)
+    ask = started | {"from": 0}
+    assert wait_until(lambda: len(service.progress(ask, "ann")["rows"]) == BATCH + 1)
+    assert started["id"] not in " ".join(map(str, where.iterdir()))
+    assert {path.stat().st_mode & 0o777 for path in where.iterdir()} == {0o600}
+    assert where.stat().st_mode & 0o777 == 0o700
+
+    anew = FolderService(
+        models, KeptJobs(where)
+    )  # the first is still at work, as if it were killed
+    found = anew.progress(ask, "ann")
+    assert found["state"] == "stopped" and found["restarted"] and found["total"] == BATCH + 3
+    assert found["rows"] == service.progress(ask, "ann")["rows"]
+    assert anew.progress(ask, "bob") == {"error": "This folder is another person's."}
+    assert "error" in anew.progress(ask, None)
+    same = [s.download(ask | {"kind": "csv"}, "ann") for s in (service, anew)]
+    assert same[0] == same[1] and same[0]["name"] == "captions.csv"
+    assert anew.download(ask | {"kind": "zip"}, "ann")["name"] == "captions.zip"
+    assert "no picture" in anew.thumb(ask | {"i": 0}, "ann")["error"]
+    assert anew.item({"folder": started["id"], "i": 0}, "ann").problem == GONE
+    for wrong in ("", "x", None, 3, "../" + started["id"]):
+        assert "no longer held" in anew.progress({"id": wrong, "from": 0}, "ann")["error"]
+
+    [file] = where.iterdir()
+    yesterday = time.time() - 24 * 3600 - 60
+    os.utime(file, (yesterday, yesterday))
+    late = FolderService(models, KeptJobs(where))
+    assert "no longer held" in late.progress(ask, "ann")["error"] and not list(where.iterdir())

@@ -243,7 +243,7 @@ def test_a_server_that_is_open_to_others_without_accounts_says_so(folder, monkey
     from captioner.page import build, command, models
 
     class Page:
-        folders = SimpleNamespace(uploads_in_use=set)
+        folders = SimpleNamespace(uploads_in_use=set, kept=SimpleNamespace(sweep=set))
         share = ""
 
         def launch(self, **options):

@@ -94,6 +94,7 @@ function update(answer) {
   else if (job.state === "running") say(`${good} of ${job.total} captioned`, detail, share);
   else if (job.state === "done") say(`${count(good, "photo")} captioned`, detail, 1);
   else say(`Stopped: ${job.rows.length} of ${job.total} done`, detail, share);
+  if (job.restarted) tell("The server was started anew in the meantime. What was captioned until then is here; the photos are not.");
   if (job.state === "failed") tell("Something broke on the server; what was done until then is here.");
   if (isOver()) {
     root.dataset.state = "shown";

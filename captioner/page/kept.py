@@ -1,0 +1,118 @@
+"""What became of folders, kept on the disk for a day: a server that is started anew still has it.
+
+A file for each job, JSON lines: who began it and how many photos it has; then for every photo its
+record and where its text file goes. Files are named by a digest of the job's id: who can read the
+folder does not learn the ids. They and the folder are this user's only.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from captioner.batch.items import Item
+from captioner.batch.records import Failure, Record
+
+AGE = 24 * 3600
+"""Seconds that a job is kept for after its last photo."""
+GONE = "This photo is no longer held here; upload it again."
+
+
+def state_folder() -> Path:
+    """Where programs keep such things: the XDG Base Directory Specification."""
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "captioner" / "folders"
+
+
+@dataclass
+class KeptJob:
+    """A job as it was when the server was ended. items: of the photos of `records`, whose bytes
+    are not there any more."""
+
+    user: str | None
+    total: int
+    items: list[Item]
+    records: list[Record | Failure]
+
+
+class JobFile:
+    """A job's file, as it is written."""
+
+    def __init__(self, file: IO[str] | None):
+        self._file = file
+
+    def add(self, item: Item, record: Record | Failure) -> None:
+        """Write down one photo."""
+        self._write({"name": item.name, "place": item.place, "record": record})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError, ValueError):  # a full disk; a job that was ended
+                self._file.write(json.dumps(line) + "\n")
+                self._file.flush()
+
+    def close(self) -> None:
+        """Done with the photos."""
+        if self._file is not None:
+            self._file.close()
+
+
+class KeptJobs:
+    """The files of jobs in a folder; without one nothing is kept."""
+
+    def __init__(self, folder: Path | None = None):
+        self.folder = folder
+        if folder is not None:
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.chmod(0o700)
+            except OSError as error:
+                print(f"Folders are not kept over a restart: {error}", file=sys.stderr)
+                self.folder = None
+        self.sweep()
+
+    def begin(self, key: str, user: str | None, total: int) -> JobFile:
+        """The file of a new job. key: its id."""
+        path = self._path(key)
+        if path is None:
+            return JobFile(None)
+        try:
+            new = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        except OSError:
+            return JobFile(None)
+        file = os.fdopen(new, "w", encoding="utf-8")
+        file.write(json.dumps({"user": user, "total": total}) + "\n")
+        file.flush()
+        return JobFile(file)
+
+    def get(self, key: object) -> KeptJob | None:
+        """What is kept of a job; None where there is nothing."""
+        path = self._path(key) if isinstance(key, str) else None
+        try:
+            if path is None or time.time() - path.stat().st_mtime > AGE:
+                return None
+            about, *lines = [json.loads(line) for line in path.read_text().splitlines()]
+        except (OSError, ValueError):  # none, or cut off within a line
+            return None
+        job = KeptJob(about["user"], about["total"], [], [])
+        for line in lines:
+            job.items.append(Item(line["name"], place=line["place"], problem=GONE))
+            job.records.append(line["record"])
+        return job
+
+    def sweep(self) -> None:
+        """Remove what is older than a day."""
+        for path in self.folder.glob("*.jsonl") if self.folder is not None else ():
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > AGE:
+                    path.unlink()
+
+    def _path(self, key: str) -> Path | None:
+        if self.folder is None:
+            return None
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.jsonl"
