@@ -2,6 +2,7 @@
 
 python -m eval coco         a model on a caption set: CIDEr-D, BLEU, ROUGE-L and a report page
 python -m eval speed        photos a second, start-up, memory, what heatmaps cost
+python -m eval startup      the first caption beside importing torch: time and memory
 python -m eval grounding    whether heatmaps point at the thing that the word names
 python -m eval cost         what cross-attention costs against patches and tokens
 python -m eval batch        a folder job: speed beside a plain loop, kills, memory
@@ -16,6 +17,7 @@ from importlib import import_module
 COMMANDS = (
     "coco",
     "speed",
+    "startup",
     "grounding",
     "cost",
     "batch",

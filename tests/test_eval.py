@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval import coco, speed
+from eval import coco, speed, startup
 from eval.confidence import rank_correlation, reliability, write_picture
 
 
@@ -151,6 +151,22 @@ def test_speed_measures_this_machine(photos, folder, capsys):
     figures = json.loads(capsys.readouterr().out)
     assert figures["one_photo_peak_mb"] > 50
     assert figures["batch"]["photos"] == 5 and figures["batch"]["photos_per_second"] > 0
+
+
+@pytest.mark.slow
+def test_startup_puts_a_caption_beside_importing_torch(photos, builtin, capsys):
+    assert startup.main(["--images", str(photos), "--rounds", "1", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    torch, caption, ratio = figures.values()
+    assert list(figures) == ["import torch", "captioner caption", "ratio"]
+    for part, multiple in ratio.items():
+        assert torch[part] > 0 and multiple == pytest.approx(caption[part] / torch[part])
+
+
+def test_startup_says_what_failed(photos, monkeypatch, capsys):
+    monkeypatch.setattr("sys.executable", "false")
+    assert startup.main(["--images", str(photos), "--rounds", "1"]) == 2
+    assert "false -c import torch failed" in capsys.readouterr().err
 
 
 def test_confidence_is_judged_by_the_order_of_the_captions(tmp_path):
