@@ -59,6 +59,8 @@ def caption(*, spec: JobSpec) -> None:
     tally = Tally()
     progress = Progress(tally, quiet=spec.quiet, bar=bar)
     stopping_note = "\nStopping when the batches in hand are done; again to stop now."
+    if spec.engine == "ray":
+        stopping_note = "\nStopping; what the cluster has in hand is done again next time."
     try:
         with stopping(lambda: typer.echo(stopping_note, err=True), lambda: progress.begun) as stop:
             run_job(spec, guard, _engine(spec), tally, progress, stop)

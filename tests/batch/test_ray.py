@@ -1,6 +1,7 @@
 """The same job on a local Ray of two workers: the same records, and it continues, too."""
 
 import json
+import os
 
 import pytest
 from typer.testing import CliRunner
@@ -21,7 +22,30 @@ def cluster():
     ray.shutdown()
 
 
-def test_the_same_job_on_two_workers(cluster, tiny, forty, tmp_path):
+@pytest.mark.long
+def test_two_nodes_of_a_cpu_each_have_a_model_each(tiny, forty, tmp_path):
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    nodes = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    try:
+        nodes.add_node(**node)
+        ray.init(address=nodes.address, log_to_driver=False)
+        same = ["--model", str(tiny), "--batch-size", "4", "--engine", "ray"]
+        out = tmp_path / "captions.jsonl"
+        command = ["caption", str(forty), "-o", str(out), *same]
+        refused = CliRunner().invoke(app, [*command, "--workers", "3"])
+        assert "cannot be placed" in str(refused.exception) and not lines(out)
+        assert CliRunner().invoke(app, command).exit_code == 0 and len(lines(out)) == 40
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+
+
+def test_the_same_job_on_two_workers(cluster, tiny, forty, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # actors are started elsewhere
+    forty = os.path.relpath(forty)
     here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
 
     def caption(*arguments):
@@ -30,7 +54,7 @@ def test_the_same_job_on_two_workers(cluster, tiny, forty, tmp_path):
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return done.exit_code
 
-    (bad := tmp_path / "bad.jpg").write_bytes(b"no photo")
+    (tmp_path / (bad := "bad.jpg")).write_bytes(b"no photo")
     assert caption(forty, bad, "-o", here) == 1
     begun = lines(here)[:10]
     there.write_bytes(b"".join(line + b"\n" for line in begun))
