@@ -5,6 +5,7 @@ environment, as other programs do.
 """
 
 import http.client
+import ipaddress
 import random
 import re
 import socket
@@ -37,14 +38,68 @@ _HANDLERS = (
 )
 
 
-def fetch(url: str, max_bytes: int) -> bytes:
+def _connect_public(
+    address: tuple[str, int], timeout: float | None = None, source: Any = None
+) -> socket.socket:
+    """`socket.create_connection` to a public address. What a name leads to is looked up once: it
+    cannot lead elsewhere between the look and the connection."""
+    host, port = address
+    problem = OSError("it leads to an address that is not public")
+    for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        if is_public(str(place[0])):
+            connection = socket.socket(family, kind, protocol)
+            connection.settimeout(timeout)
+            try:
+                connection.connect(place)
+                return connection
+            except OSError as error:
+                connection.close()
+                problem = error
+    raise problem
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address belongs to everybody's network."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    return found.is_global and not found.is_multicast
+
+
+class _PublicHTTP(http.client.HTTPConnection):
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self._create_connection = _connect_public
+
+
+class _PublicHTTPS(http.client.HTTPSConnection):
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self._create_connection = _connect_public
+
+
+class _PublicHTTPHandler(urllib.request.HTTPHandler):
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_PublicHTTP, request)
+
+
+class _PublicHTTPSHandler(urllib.request.HTTPSHandler):
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_PublicHTTPS, request)
+
+
+_PUBLIC_HANDLERS = (_PublicHTTPHandler, _PublicHTTPSHandler, *_HANDLERS[3:])
+
+
+def fetch(url: str, max_bytes: int, *, public: bool = False) -> bytes:
     """The bytes at an address, which may have letters of any script and blanks in it.
+
+    public: connect to public addresses only, after every redirect too, and through no proxy. Who
+        fetches for strangers lets nobody into its own network so.
 
     Raises:
         PhotoError: there are none to be had, in a sentence.
     """
     opener = urllib.request.OpenerDirector()
-    for handler in _HANDLERS:
+    for handler in _PUBLIC_HANDLERS if public else _HANDLERS:
         opener.add_handler(handler())
     end = time.monotonic() + TOTAL
     for attempt in range(1, TRIES + 1):

@@ -6,11 +6,13 @@ ahead of the person, and keeps: walking through the words waits for nothing.
 """
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -24,12 +26,15 @@ from captioner.errors import CaptionerError, PhotoError
 from captioner.machine import cores
 from captioner.photos import Photo, load_photo
 from captioner.request import Request
+from captioner.settings import checked
 
 from .batching import DynamicBatcher
 from .cache import PrivateCache
 from .data_uris import LOSSLESS, picture, text_uri
 from .messages import (
+    AddedCaption,
     CaptionAnswer,
+    Compared,
     Download,
     Failure,
     Heads,
@@ -52,6 +57,8 @@ THUMB = 168
 DRAWN = 1024
 """Pixels of the longer side that `Caption.overlay` draws at most."""
 CACHE_BYTES = 256 << 20
+MAX_CAPTIONS = 100
+"""Captions of one photo, a person's own included."""
 OTHERS = 2
 """Further captions that the page shows unless it is asked for another number."""
 
@@ -63,13 +70,19 @@ def concurrency() -> int:
 
 @dataclass(frozen=True)
 class CaptionedPhoto:
-    """A photo's captions, best first, and what they were made of."""
+    """A photo's captions, best first, and what they were made of: each by the captioner at the same
+    place. Behind them stand those of other models, and a person's own words."""
 
     captions: list[Caption]
-    captioner: Captioner
+    captioners: list[Captioner]
     item: Item
 
+    def captioner(self, question: Question) -> Captioner:
+        """That of the caption that a question is about."""
+        return self.captioners[index(question, "rank", len(self.captions), "caption")]
+
     def caption(self, question: Question) -> Caption:
+        """The caption that a question is about, by its rank."""
         return self.captions[index(question, "rank", len(self.captions), "caption")]
 
 
@@ -85,6 +98,7 @@ class CaptionService:
         self.batcher = DynamicBatcher(workers, max(1, cores() // workers))
         self.cache: PrivateCache[CaptionedPhoto] = PrivateCache(CACHE_BYTES, "This caption")
         self.queue = QuestionQueue(concurrency(), waiting)
+        self._adding = threading.Lock()
         # Of the page and of programs together: each decoded photo takes memory.
         self._at_work = threading.BoundedSemaphore(concurrency())
 
@@ -114,7 +128,8 @@ class CaptionService:
         captioner, request = model_and_request(self.models, options, OTHERS)
         best = self.caption(item, captioner, request)
         seconds = time.perf_counter() - began
-        photo = CaptionedPhoto([best, *best.alternatives], captioner, item)
+        captions = [best, *best.alternatives]
+        photo = CaptionedPhoto(captions, [captioner] * len(captions), item)
         image = best.photo.image
         return {
             "id": self.cache.put(photo, image.width * image.height * 3 + 100_000),
@@ -161,19 +176,71 @@ class CaptionService:
 
         return or_error(draw)
 
+    def explain(self, question: Question) -> AddedCaption | Failure:
+        """The person's own words about the photo, as if the model had written them. They become
+        one more caption of the photo."""
+
+        def read() -> AddedCaption:
+            photo, words = self._photo(question), text(question, "text")
+            best = photo.captions[0]
+            if len(photo.captions) >= MAX_CAPTIONS:
+                raise CaptionerError("That is enough about one photo; caption it again.")
+            request = checked(Request, {"explain": " ".join(words.split())})
+            request = replace(best.request, explain=request.explain, alternatives=0)
+            captioner = photo.captioners[0]
+            captioner.search(request)
+            with self._at_work:
+                [found] = captioner.explain_photo(best.photo, [request.explain], request)
+            rank = self._add(photo, found, captioner)
+            return {"rank": rank, "caption": _describe(found) | {"own": True}}
+
+        return or_error(read)
+
+    def compare(self, question: Question) -> Compared | Failure:
+        """What the other models of this server say of the photo, with the same settings."""
+
+        def ask() -> Compared:
+            photo = self._photo(question)
+            best = photo.captions[0]
+            request = replace(best.request, explain="", alternatives=0)
+            answers: list[AddedCaption] = []
+            for captioner in map(self.models.get, self.models.names):
+                if captioner not in photo.captioners:
+                    captioner.search(request)
+                    with self._at_work:
+                        found = self.batcher.caption(captioner, best.photo, request)
+                    rank = self._add(photo, found, captioner)
+                    about: CaptionAnswer = _describe(found) | {
+                        "model": captioner.name,
+                        "layers": captioner.model.layers,
+                        "heatmaps": bool(captioner.model.maps),
+                    }
+                    answers.append({"rank": rank, "caption": about})
+            return {"captions": answers}
+
+        return or_error(ask)
+
+    def _add(self, photo: CaptionedPhoto, caption: Caption, captioner: Captioner) -> int:
+        """One more caption of a photo; its rank."""
+        with self._adding:
+            photo.captioners.append(captioner)
+            photo.captions.append(caption)
+            return len(photo.captions) - 1
+
     def overlay(self, question: Question) -> Picture | Failure:
         """A word's overlay, pixel for pixel `Caption.overlay(word, strength=strength)`."""
+        return or_error(lambda: {"src": picture(self._overlay(question), "WEBP", **LOSSLESS)})
 
-        def draw() -> Picture:
-            caption = self._photo(question).caption(question)
-            word = index(question, "word", len(caption.words), "word")
-            strength = question.get("strength")
-            if strength is None:
-                return {"src": picture(caption.overlay(word), "WEBP", **LOSSLESS)}
-            image = caption.overlay(word, strength=_share(strength))
-            return {"src": picture(image, "WEBP", **LOSSLESS)}
-
-        return or_error(draw)
+    def _overlay(self, question: Question) -> Image.Image:
+        """{"word", "strength", "band": whether the word is printed on it}"""
+        caption = self._photo(question).caption(question)
+        word = index(question, "word", len(caption.words), "word")
+        options: dict[str, Any] = {}
+        if (strength := question.get("strength")) is not None:
+            options["strength"] = _share(strength)
+        if question.get("band") is False:
+            options["label"] = None
+        return caption.overlay(word, **options)
 
     def heads(self, question: Question) -> Heads | Failure:
         """Small overlays of a word for every head of a layer, and of their average."""
@@ -181,7 +248,7 @@ class CaptionService:
         def draw() -> Heads:
             photo = self._photo(question)
             caption = photo.caption(question)
-            attention = photo.captioner.word_attention(caption)
+            attention = photo.captioner(question).word_attention(caption)
             word = index(question, "word", len(attention), "word")
             maps = attention[word][index(question, "layer", len(attention[word]), "layer")]
             small = _small(caption, 2 * THUMB)
@@ -193,7 +260,7 @@ class CaptionService:
         return or_error(draw)
 
     def download(self, question: Question) -> Download | Failure:
-        """The caption as text, JSON or a contact sheet."""
+        """The caption as text, JSON or a contact sheet; or the overlay in view."""
 
         def make() -> Download:
             photo = self._photo(question)
@@ -204,10 +271,14 @@ class CaptionService:
                     "name": f"{stem}-words.png",
                     "src": picture(caption.contact_sheet(), "PNG"),
                 }
+            if kind == "overlay":
+                number = f"{index(question, 'word', len(caption.words), 'word') + 1:02}"
+                drawn = picture(self._overlay(question), "PNG")
+                return {"name": f"{stem}-word-{number}.png", "src": drawn}
             if kind == "text":
                 return {"name": f"{stem}.txt", "src": text_uri(caption.text + "\n", "text/plain")}
             if kind == "json":
-                content = record(photo.item, caption, photo.captioner)
+                content = record(photo.item, caption, photo.captioner(question))
                 lines = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
                 return {"name": f"{stem}.json", "src": text_uri(lines, "application/json")}
             raise CaptionerError(f"There is no download {kind!r}.")
@@ -241,18 +312,23 @@ def _describe(caption: Caption) -> CaptionAnswer:
     peaks = [0 if w.heatmap is None else w.heatmap.max() + (len(w.text) > 2) for w in caption.words]
     return {
         "text": caption.text,
-        "confidence": caption.confidence,
+        "confidence": _known(caption.confidence),
         "first": int(np.argmax(peaks)) if peaks else 0,
         "words": [
             {
                 "text": w.text,
-                "probability": w.probability,
+                "probability": _known(w.probability),
                 "given": w.given,
                 "thumb": "" if w.heatmap is None else _thumb(small, w.heatmap),
             }
             for w in caption.words
         ],
     }
+
+
+def _known(probability: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(probability) else probability
 
 
 def _small(caption: Caption, side: int) -> Image.Image:

@@ -39,7 +39,7 @@ from .messages import (
     text,
 )
 from .models import Models
-from .results import as_csv, as_jsonl, as_zip
+from .results import as_csv, as_jsonl, as_zip, with_edits
 from .settings import model_and_request
 from .uploads import PHOTO_LIMITS, Upload, photos_in, renamed, uploads_of
 
@@ -47,6 +47,8 @@ THUMB = 480
 BATCH = 8
 """Photos that the model takes at once; after each batch the page is told what is done."""
 CACHE_BYTES = 128 << 20
+MAX_CAPTION = 1000
+"""Letters of a caption that a person writes."""
 ATTENDED = 3
 """Seconds since its page last asked, up to which a job counts as watched."""
 ABANDONED = 600
@@ -59,7 +61,7 @@ class FolderJob:
 
     user: who is logged in; only they may ask for it. seen: when its page last asked, by the clock
     of `time.monotonic`. file: where it is written down. before_restart: whether an earlier server
-    captioned it.
+    captioned it. edits: a person's captions in place of the model's, by the photo's number.
     """
 
     items: list[Item]
@@ -74,6 +76,7 @@ class FolderJob:
     finished: threading.Event = field(default_factory=threading.Event)
     file: JobFile = field(default_factory=lambda: JobFile(None))
     before_restart: bool = False
+    edits: dict[int, str] = field(default_factory=dict)
     _outcomes: Iterator[Outcome] | None = None
 
     @property
@@ -218,7 +221,7 @@ class FolderService:
             return {
                 "state": state,
                 "total": len(job.items),
-                "rows": [_row(found) for found in job.records[start:]],
+                "rows": [_row(found) for found in with_edits(job.records, job.edits)[start:]],
                 "seconds": round(job.seconds, 1),
                 "before": self._before(job),
                 "restarted": job.before_restart,
@@ -234,6 +237,24 @@ class FolderService:
             return self.progress(question, user)
 
         return or_error(end)
+
+    def edit(self, question: Question, user: str | None) -> Row | Failure:
+        """Another caption for a photo, in the person's own words; none brings the model's back."""
+
+        def change() -> Row:
+            job = self._job(question, user)
+            i = index(question, "i", len(job.records), "photo")
+            caption = " ".join(text(question, "text").split())[:MAX_CAPTION]
+            if "error" in job.records[i]:
+                raise CaptionerError("A photo that could not be captioned has no caption to edit.")
+            if caption and caption != job.records[i].get("caption"):
+                job.edits[i] = caption
+            else:
+                job.edits.pop(i, None)
+            self.kept.more(text(question, "id")).edit(i, caption)
+            return _row(with_edits(job.records, job.edits)[i])
+
+        return or_error(change)
 
     def thumb(self, question: Question, user: str | None) -> Picture | Failure:
         """A photo of the gallery."""
@@ -252,7 +273,7 @@ class FolderService:
 
         def make() -> Download:
             job, kind = self._job(question, user), question.get("kind")
-            records = list(job.records)
+            records = with_edits(job.records, job.edits)
             if kind == "csv":
                 return {"name": "captions.csv", "src": data_uri(as_csv(records), "text/csv")}
             if kind == "jsonl":
@@ -289,7 +310,7 @@ class FolderService:
         job = FolderJob(
             kept.items + missing, self.models.get(), Request(), kept.user, kept.records,
             [None] * len(kept.records), "done" if not missing else "stopped",
-            before_restart=True,
+            before_restart=True, edits=kept.edits,
         )  # fmt: skip
         job.finished.set()
         self.jobs.put(job, 2000 * kept.total, key)
@@ -299,9 +320,10 @@ class FolderService:
 def _row(found: Record | Failed) -> Row:
     if "error" in found:
         return {"file": found["file"], "error": found["error"]}
-    return {
-        "file": found["file"], "caption": found["caption"], "confidence": found["confidence"],
-    }  # fmt: skip
+    row: Row = {"file": found["file"], "caption": found["caption"]}
+    if "edited" in found:
+        return row | {"edited": True}
+    return row | {"confidence": found["confidence"]}
 
 
 def _thumbnail(caption: Caption) -> bytes:

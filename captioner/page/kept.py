@@ -32,12 +32,13 @@ def state_folder() -> Path:
 @dataclass
 class KeptJob:
     """A job as it was when the server was ended. items: of the photos of `records`, whose bytes
-    are not there any more."""
+    are not there any more. edits: a person's captions, by the photo's number."""
 
     user: str | None
     total: int
     items: list[Item]
     records: list[Record | Failure]
+    edits: dict[int, str]
 
 
 class JobFile:
@@ -49,6 +50,11 @@ class JobFile:
     def add(self, item: Item, record: Record | Failure) -> None:
         """Write down one photo."""
         self._write({"name": item.name, "place": item.place, "record": record})
+
+    def edit(self, i: int, caption: str) -> None:
+        """Write down a person's caption of photo i; "" for the model's own. Closes the file."""
+        self._write({"edited": i, "caption": caption})
+        self.close()
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._file is not None:
@@ -90,6 +96,14 @@ class KeptJobs:
         file.flush()
         return JobFile(file)
 
+    def more(self, key: str) -> JobFile:
+        """The file of a job that is kept, to write more into it."""
+        path = self._path(key)
+        try:
+            return JobFile(path.open("a", encoding="utf-8") if path else None)
+        except OSError:
+            return JobFile(None)
+
     def get(self, key: object) -> KeptJob | None:
         """What is kept of a job; None where there is nothing."""
         path = self._path(key) if isinstance(key, str) else None
@@ -99,10 +113,14 @@ class KeptJobs:
             about, *lines = [json.loads(line) for line in path.read_text().splitlines()]
         except (OSError, ValueError):  # none, or cut off within a line
             return None
-        job = KeptJob(about["user"], about["total"], [], [])
+        job = KeptJob(about["user"], about["total"], [], [], {})
         for line in lines:
-            job.items.append(Item(line["name"], place=line["place"], problem=GONE))
-            job.records.append(line["record"])
+            if "edited" in line:
+                job.edits[line["edited"]] = line["caption"]
+            else:
+                job.items.append(Item(line["name"], place=line["place"], problem=GONE))
+                job.records.append(line["record"])
+        job.edits = {i: caption for i, caption in job.edits.items() if caption}
         return job
 
     def sweep(self) -> None:

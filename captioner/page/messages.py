@@ -40,18 +40,36 @@ class WordAnswer(TypedDict):
     whether the person gave the word and the model did not choose it."""
 
     text: str
-    probability: float
+    probability: float | None
     given: bool
     thumb: str
 
 
 class CaptionAnswer(TypedDict):
-    """first: the word to show first."""
+    """first: the word to show first. own: whether the words are the person's own.
+    model, layers, heatmaps: as of a photo, where another model wrote the caption."""
 
     text: str
-    confidence: float
+    confidence: float | None
     first: int
     words: list[WordAnswer]
+    own: NotRequired[bool]
+    model: NotRequired[str]
+    layers: NotRequired[list[str]]
+    heatmaps: NotRequired[bool]
+
+
+class AddedCaption(TypedDict):
+    """One more caption of a photo. rank: where it stands among the photo's captions."""
+
+    rank: int
+    caption: CaptionAnswer
+
+
+class Compared(TypedDict):
+    """What the other models say of a photo."""
+
+    captions: list[AddedCaption]
 
 
 class PhotoAnswer(TypedDict):
@@ -91,11 +109,13 @@ class Heads(TypedDict):
 
 
 class Row(TypedDict):
-    """What became of one photo of a folder: a caption, or an error."""
+    """What became of one photo of a folder: a caption, or an error. edited: whether a person wrote
+    it, which has no confidence."""
 
     file: str
     caption: NotRequired[str]
     confidence: NotRequired[float | None]
+    edited: NotRequired[bool]
     error: NotRequired[str]
 
 

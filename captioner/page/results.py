@@ -2,9 +2,10 @@
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from captioner.batch.items import Item
 from captioner.batch.names import sidecar, with_stems
@@ -14,15 +15,28 @@ from captioner.texts import to_line
 
 from .uploads import upload_folder
 
+MORE = ("edited", "model_caption", "error")
+"""What only some records have."""
 Records = Sequence[Record | Failure]
 
 
+def with_edits(records: Records, edits: Mapping[int, str]) -> list[Record | Failure]:
+    """The records with the captions that a person wrote in place of the model's, which say so: they
+    have "edited", the model's own caption beside it, and none of what the model said of its own."""
+    changed: list[Record | Failure] = list(records)
+    for i, caption in edits.items():
+        record: Any = dict(changed[i])
+        record |= {"edited": True, "model_caption": record["caption"], "caption": caption}
+        changed[i] = record | {"confidence": None, "words": [], "alternatives": []}
+    return changed
+
+
 def as_csv(records: Records) -> bytes:
-    """A row a photo; a column "error" where some could not be captioned."""
-    failed = any("error" in found for found in records)
+    """A row a photo; columns "error" and "edited" where there are such."""
+    more = [name for name in MORE if any(name in found for found in records)]
     with TemporaryDirectory(dir=upload_folder()) as folder:
         path = Path(folder) / "captions.csv"
-        write_csv(records, path, (*FIELDS, "error") if failed else FIELDS)
+        write_csv(records, path, (*FIELDS, *more))
         return path.read_bytes()
 
 

@@ -17,13 +17,13 @@ from . import uploads
 from .assets import script
 from .caption import OTHERS, CaptionService
 from .folder import FolderService
-from .messages import Failure, PhotoAnswer, Question, Superseded
+from .messages import Failure, PhotoAnswer, Question, Superseded, text
 from .models import Models
 from .sample_row import sample_row, samples
 from .score import as_html, score_files
 from .server_functions import asked_by, plain, plain_async, with_user
 from .settings import Control, controls, useless
-from .uploads import Upload, upload_of
+from .uploads import Upload, fetched, upload_of
 
 
 def header() -> None:
@@ -36,14 +36,14 @@ def caption_tab(service: CaptionService, folders: FolderService) -> None:
     photos = samples()
 
     def find(question: Question, user: str | None) -> Item:
-        """The photo of a question: {"path", "name"} of an upload, {"sample": i}, or {"folder": id,
-        "i": number} of a photo there."""
+        """The photo of a question: {"path", "name"} of an upload, {"sample": i}, {"folder": id,
+        "i": number} of a photo there, or {"url"}."""
         number = question.get("sample")
         if isinstance(number, int) and 0 <= number < len(photos):
             return Upload(photos[number], photos[number].name).item
         if "folder" in question:
             return folders.item(question, user)
-        upload = upload_of(question)
+        upload = fetched(text(question, "url")) if "url" in question else upload_of(question)
         return Upload(upload.path, Path(upload.name).name).item
 
     async def ask(question: Any, request: gr.Request) -> PhotoAnswer | Superseded | Failure:
@@ -56,7 +56,17 @@ def caption_tab(service: CaptionService, folders: FolderService) -> None:
         server_functions=[
             ask,
             plain_async(service.place),
-            *map(plain, (service.photo, service.overlay, service.heads, service.download)),
+            *map(
+                plain,
+                (
+                    service.photo,
+                    service.explain,
+                    service.compare,
+                    service.overlay,
+                    service.heads,
+                    service.download,
+                ),
+            ),
         ],
         elem_id="c-viewer",
         samples=sample_row(photos),
@@ -66,7 +76,10 @@ def caption_tab(service: CaptionService, folders: FolderService) -> None:
 
 def folder_tab(service: FolderService) -> None:
     """Many photos, and the results as files."""
-    methods = (service.start, service.progress, service.stop, service.thumb, service.download)
+    methods = (
+        service.start, service.progress, service.stop, service.edit, service.thumb,
+        service.download,
+    )  # fmt: skip
     _html(
         "folder",
         server_functions=[with_user(method) for method in methods],

@@ -10,7 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from tempfile import mkdtemp
+from urllib.parse import unquote, urlsplit
 
+from captioner.batch.fetch import fetch
 from captioner.batch.items import Item
 from captioner.batch.sources import find_items
 from captioner.errors import CaptionerError, PhotoError
@@ -74,6 +77,18 @@ def upload_of(file: Mapping[str, object]) -> Upload:
     """The upload that a page or a program names. Raises CaptionerError."""
     path = uploaded(file.get("path"))
     return Upload(path, str(file.get("name") or path.name))
+
+
+def fetched(url: str) -> Upload:
+    """The photo at an address, fetched into the upload folder. From public addresses only: nobody
+    gets into the network of the server by it. Raises PhotoError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise PhotoError("The address of a photo begins with https:// or http://.")
+    data = fetch(url, PHOTO_LIMITS.max_bytes, public=True)
+    path = Path(mkdtemp(prefix="web-", dir=upload_folder())) / "photo"
+    path.write_bytes(data)
+    return Upload(path, unquote(parts.path).rsplit("/", 1)[-1] or parts.hostname)
 
 
 def photos_in(uploads: Iterable[Upload]) -> list[Item]:

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from .conftest import caption_text, open_folder_tab, shown
+from .conftest import ARTEFACTS, caption_text, open_folder_tab, shown
 
 
 @pytest.fixture
@@ -56,6 +56,32 @@ def test_a_folder_with_a_broken_file(page, model, photos, folder):
     page.wait_for_selector("#c-viewer [data-part=caption]")
     shown(page)
     assert caption_text(page) == wanted["camera.png"]
+
+
+def test_captions_are_edited_sorted_and_filtered_in_the_gallery(page, photos):
+    open_folder_tab(page)
+    page.set_input_files("#c-folder [data-part=files]", [str(photo) for photo in photos[:4]])
+    page.wait_for_selector(".c-folder[data-state=shown]")
+    sure = lambda: [float(s[:-1]) for s in page.locator(".c-sure:visible").all_inner_texts()]  # noqa: E731
+    given = sure()
+    page.get_by_label("Order").select_option("unsure")
+    assert sure() == sorted(given) != given or given == sorted(given)
+    page.get_by_label("Confidence up to").fill("60")
+    assert sure() == sorted(n for n in given if n <= 60)
+    page.get_by_label("Confidence up to").fill("100")
+    page.get_by_role("button", name=f"Edit the caption of {photos[1].name}").click()
+    page.get_by_label("The caption", exact=True).fill("My own words.")
+    page.get_by_role("button", name="Save").click()
+    card = page.locator(".c-photo", has_text=photos[1].name)
+    card.locator("text=edited").wait_for()
+    assert card.locator("b").inner_text() == "My own words."
+    page.screenshot(path=ARTEFACTS / "gallery.png", full_page=True)
+    lines = [json.loads(line) for line in download(page, "jsonl").decode().splitlines()]
+    edited = [r for r in lines if r.get("edited")]
+    assert [(r["file"], r["caption"]) for r in edited] == [(photos[1].name, "My own words.")]
+    page.reload()
+    open_folder_tab(page, ".c-photo")
+    card.locator("text=edited").wait_for()
 
 
 def test_a_zip_with_folders_and_foreign_paths(page, model, photos, tmp_path):

@@ -1,8 +1,13 @@
 """The Folder tab's jobs, with a model that does nothing: whose turn it is, and when they end."""
 
+import base64
+import csv
+import io
+import json
 import os
 import threading
 import time
+import zipfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -158,6 +163,32 @@ def test_files_that_were_not_uploaded_are_refused(service, uploads, gate):
     assert not gate.begun
 
 
+def test_an_edited_caption_says_so_in_the_exports(service, uploads, gate):
+    ask = begin(service, uploads("a", 2) + uploads("broken", 1))
+    gate.release(3)
+    assert wait_until(lambda: service.progress(ask, None)["state"] == "done")
+    row = service.edit(ask | {"i": 0, "text": "A dog,\nand a cat."}, None)
+    assert row == {"file": "a0.jpg", "caption": "A dog, and a cat.", "edited": True}
+    assert service.progress(ask, None)["rows"][0] == row
+
+    def content(kind):
+        _, _, data = service.download(ask | {"kind": kind}, None)["src"].partition(",")
+        return base64.b64decode(data)
+
+    lines = [json.loads(line) for line in content("jsonl").splitlines()]
+    assert lines[0]["caption"] == "A dog, and a cat." and lines[0]["edited"] is True
+    assert lines[0]["model_caption"] == "a0.jpg" and lines[0]["confidence"] is None
+    assert "edited" not in lines[1] and lines[1]["confidence"] == 0.5
+    rows = list(csv.DictReader(content("csv").decode().splitlines()))
+    assert [r["edited"] for r in rows] != ["", "", ""] and rows[1]["edited"] == ""
+    with zipfile.ZipFile(io.BytesIO(content("zip"))) as file:
+        assert file.read("a0.txt").decode() == "A dog, and a cat.\n"
+    assert "no caption to edit" in service.edit(ask | {"i": 2, "text": "x"}, None)["error"]
+    assert "error" in service.edit(ask | {"i": 9, "text": "x"}, None)
+    back = service.edit(ask | {"i": 0, "text": " "}, None)
+    assert back == {"file": "a0.jpg", "caption": "a0.jpg", "confidence": 0.5}
+
+
 # After a restart ----------------------------------------------------------------------------------
 
 
@@ -177,6 +208,9 @@ def test_what_is_done_comes_back_after_a_restart(uploads, gate, tmp_path):
     gate.release(BATCH + 1)
     ask = started | {"from": 0}
     assert wait_until(lambda: len(service.progress(ask, "ann")["rows"]) == BATCH + 1)
+    service.edit(ask | {"i": 0, "text": "A dog."}, "ann")  # while it is at work
+    gate.release(1)
+    assert wait_until(lambda: len(service.progress(ask, "ann")["rows"]) == BATCH + 2)
     assert started["id"] not in " ".join(map(str, where.iterdir()))
     assert {path.stat().st_mode & 0o777 for path in where.iterdir()} == {0o600}
     assert where.stat().st_mode & 0o777 == 0o700
@@ -196,6 +230,12 @@ def test_what_is_done_comes_back_after_a_restart(uploads, gate, tmp_path):
     assert anew.item({"folder": started["id"], "i": 0}, "ann").problem == GONE
     for wrong in ("", "x", None, 3, "../" + started["id"]):
         assert "no longer held" in anew.progress({"id": wrong, "from": 0}, "ann")["error"]
+
+    assert anew.edit(ask | {"i": 1, "text": " A  cat. "}, "ann")["edited"]
+    assert "error" in anew.edit(ask | {"i": 1, "text": "x"}, "bob")
+    once_more = FolderService(models, KeptJobs(where)).progress(ask, "ann")["rows"]
+    assert once_more[1] == {"file": "a1.jpg", "caption": "A cat.", "edited": True}
+    assert once_more[2:] == found["rows"][2:]
 
     [file] = where.iterdir()
     yesterday = time.time() - 24 * 3600 - 60

@@ -83,7 +83,7 @@ def test_two_photos_of_the_gallery_opened_quickly(page, model, photos):
     page.set_input_files("#c-folder [data-part=files]", [str(photos[2]), str(photos[3])])
     page.wait_for_selector(".c-folder[data-state=shown]")
     page.wait_for_function("[...document.querySelectorAll('.c-photo img')].every(i => i.src)")
-    page.evaluate("document.querySelectorAll('.c-photo').forEach(card => card.click())")
+    page.evaluate("document.querySelectorAll('.c-photo-open').forEach(card => card.click())")
     wait_for_caption(page, caption_of(model, photos[3]))
     assert looks_like(page, photos[3])
 

@@ -1,14 +1,20 @@
 """The page's parts without a server: limits, the cache, accounts, contrast."""
 
+import os
 import re
+import shutil
 import sys
+import threading
 import zipfile
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 pytest.importorskip("gradio", reason="the page needs gradio: pip install -e '.[demo]'")
 
+from captioner.batch import fetch
 from captioner.batch.items import open_item
 from captioner.batch.names import sidecar
 from captioner.errors import CaptionerError, PhotoError
@@ -128,6 +134,81 @@ def test_forged_questions_get_a_sentence(shown, way, forged):
     assert "error" not in getattr(service, way)(good)
     answer = getattr(service, way)(good | forged)
     assert list(answer) == ["error"] and answer["error"].endswith(".")
+
+
+def test_a_person_s_own_words_are_read_as_the_library_reads_them(shown, model, photos):
+    service, name = shown
+    found = service.explain({"id": name, "text": " Two  dogs on a sofa. "})
+    wanted = model.explain(photos[2], "Two dogs on a sofa.")
+    said = found["caption"]
+    assert said["text"] == wanted.text and said["own"] and not said["words"][0]["given"]
+    for word, other in zip(said["words"], wanted.words, strict=True):
+        assert word["text"] == other.text and word["thumb"].startswith("data:image/jpeg")
+        assert word["probability"] == pytest.approx(other.probability, rel=0.05)
+    ask = {"id": name, "rank": found["rank"], "word": 1, "strength": 0.5}
+    assert service.overlay(ask)["src"] != service.overlay(ask | {"band": False})["src"]
+    assert "no words" in service.explain({"id": name, "text": " ... "})["error"]
+    assert "error" in service.explain({"id": name, "text": "x" * 501})
+    assert "error" in service.explain({"id": name, "text": "dog " * 120})
+
+
+def test_two_models_side_by_side(builtin, model, photos, tmp_path):
+    shutil.copytree(builtin, tmp_path / "other", copy_function=os.link)
+    service = CaptionService(Models([str(builtin), str(tmp_path / "other")]))
+    name = service.show(Upload(photos[2], "cat.png").item, {"beams": 2})["id"]
+    [found] = service.compare({"id": name})["captions"]
+    assert found["rank"] == 2 and found["caption"]["model"] == model.name
+    assert found["caption"]["text"] == model.caption(photos[2], beams=2).text
+    assert found["caption"]["layers"] == model.model.layers and found["caption"]["heatmaps"]
+    ask = {"id": name, "rank": 2, "word": 1, "layer": 0, "kind": "json"}
+    assert "src" in service.overlay(ask) and "average" in service.heads(ask)
+    assert "src" in service.download(ask)
+    assert service.compare({"id": name}) == {"captions": []}, "all have spoken"
+    assert "error" in service.compare({"id": "x"})
+
+
+def test_a_photo_is_fetched_from_public_addresses_only(folder, photos, monkeypatch):
+    class Here(SimpleHTTPRequestHandler):
+        asked: ClassVar[list[str]] = []
+
+        def do_GET(self):
+            self.asked.append(self.path)
+            if self.path.startswith("/away"):
+                self.send_response(302)
+                self.send_header("Location", f"http://localhost:{self.server.server_port}/cat.png")
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(photos[2].read_bytes())
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Here)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(fetch, "TRIES", 1)
+    port = server.server_port
+    for host in ("127.0.0.1", "localhost", "[::1]", "0.0.0.0"):
+        with pytest.raises(PhotoError, match="cannot be fetched"):
+            uploads.fetched(f"http://{host}:{port}/cat.png")
+    with pytest.raises(PhotoError, match="not public"):
+        uploads.fetched(f"http://127.0.0.1:{port}/cat.png")
+    for wrong in ("file:///etc/passwd", "ftp://x/y", "/etc/passwd", "", "http://"):
+        with pytest.raises(PhotoError, match="begins with https"):
+            uploads.fetched(wrong)
+    assert not Here.asked and not list(folder.iterdir())
+    for address in ("10.1.2.3", "192.168.0.1", "169.254.169.254", "fe80::1%eth0", "::ffff:7f00:1"):
+        assert not fetch.is_public(address)
+    public = [True, True, False]  # as if the first two lookups led to a public host
+    monkeypatch.setattr(fetch, "is_public", lambda address: public.pop(0))
+    found = uploads.fetched(f"http://127.0.0.1:{port}/a%20cat.png")
+    assert found.name == "a cat.png" and found.path.read_bytes() == photos[2].read_bytes()
+    with pytest.raises(PhotoError, match="cannot be fetched"):
+        public[:] = [True, False, False]
+        uploads.fetched(f"http://127.0.0.1:{port}/away")  # leads to a host that is not
+    assert Here.asked == ["/a%20cat.png", "/away"]
+    server.shutdown()
 
 
 def test_accounts(tmp_path):

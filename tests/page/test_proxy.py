@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from .conftest import ARTEFACTS, caption_text, free_port, serving, shown
+from .test_for_everyone import serious
 
 PREFIX = "/captions"
 
@@ -72,6 +73,11 @@ def test_a_caption_behind_a_proxy_for_who_has_an_account(proxied, browser, photo
     assert page.get_by_role("alert").inner_text() == "That name or password is wrong."
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=ARTEFACTS / "login.png")
+    assert not serious(page)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.body.classList.contains('dark')")
+    page.screenshot(path=ARTEFACTS / "login-dark.png")
+    assert not serious(page)
     page.keyboard.type("open sesame")  # in place of the wrong one
     page.keyboard.press("Enter")
     page.wait_for_selector("#c-viewer .c-drop")

@@ -35,6 +35,8 @@ function begin() {
   part("gallery").replaceChildren();
   part("failures").replaceChildren();
   part("failed").hidden = true;
+  part("order").value = "given";
+  part("most").value = 100;
   part("drop").hidden = true;
   part("work").hidden = false;
   root.dataset.state = "busy";
@@ -85,6 +87,7 @@ async function follow(id, mine) {
 
 function update(answer) {
   answer.rows.forEach(add);
+  if (answer.rows.length) arrange();
   Object.assign(job, answer, { rows: [...job.rows, ...answer.rows] });
   const failed = job.rows.filter((row) => row.error).length;
   const good = job.rows.length - failed;
@@ -158,12 +161,60 @@ function add(row, place) {
     part("failures").append(make("li", {}, make("b", {}, row.file), make("span", {}, row.error)));
     return;
   }
-  const card = make("button", { type: "button", class: "c-photo", "data-i": job.rows.length + place,
-    title: `${row.file}, confidence ${percent(row.confidence)}` },
-  make("span", { class: "c-photo-box" }, make("img", { alt: row.caption })), make("b", {}, row.caption),
-  make("small", {}, make("span", {}, row.file), make("span", {}, percent(row.confidence))));
+  const card = make("div", { class: "c-photo", "data-i": job.rows.length + place },
+    make("button", { type: "button", class: "c-photo-open" },
+      make("span", { class: "c-photo-box" }, make("img", { alt: row.caption })), make("b", {}, row.caption)),
+    make("small", {}, make("span", { title: row.file }, row.file), make("span", { class: "c-sure" }),
+      make("button", { type: "button", class: "c-link", "aria-label": `Edit the caption of ${row.file}`, "data-edit": true }, "Edit")));
+  describe(card, row);
   part("gallery").append(card);
   seen.observe(card);
+}
+
+function describe(card, row) {
+  const { edited, confidence } = row;
+  card.dataset.confidence = edited ? 1 : confidence ?? 0;
+  card.querySelector("b").textContent = row.caption;
+  card.querySelector("img").alt = row.caption;
+  card.querySelector(".c-sure").textContent = edited ? "edited" : percent(confidence);
+}
+
+// A caption in the person's own words, which the exports say of it.
+function edit(card) {
+  const open = card.querySelector(".c-photo-open");
+  const area = make("textarea", { rows: 3, maxlength: 1000, "aria-label": "The caption" });
+  area.value = open.textContent;
+  const done = () => { form.remove(); open.querySelector("b").hidden = false; card.querySelector("[data-edit]").focus(); };
+  const form = make("form", { class: "c-own" }, area, make("div", { class: "c-actions" },
+    make("button", { type: "submit", class: "c-button c-primary" }, "Save"),
+    make("button", { type: "button", class: "c-button", onclick: done }, "Cancel")));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const i = Number(card.dataset.i);
+    const row = await call("edit", { id: job.id, i, text: area.value });
+    if (row.error) { tell(row.error); return; }
+    job.rows[i] = row;
+    describe(card, row);
+    done();
+  });
+  open.querySelector("b").hidden = true;
+  open.after(form);
+  area.focus();
+}
+
+// The gallery in another order, or only what the model was less sure of.
+function arrange() {
+  const order = part("order").value;
+  const most = Number(part("most").value) / 100;
+  part("most-out").textContent = `${part("most").value}%`;
+  const number = (card) => Number(card.dataset.i);
+  const sure = (card) => Number(card.dataset.confidence);
+  const sorted = [...part("gallery").children].toSorted((one, other) => {
+    if (order === "unsure") return sure(one) - sure(other);
+    return order === "sure" ? sure(other) - sure(one) : number(one) - number(other);
+  });
+  for (const card of sorted) card.hidden = sure(card) > most;
+  part("gallery").replaceChildren(...sorted);
 }
 
 async function fill(card) {
@@ -191,12 +242,16 @@ root.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   if (button.dataset.do) actions[button.dataset.do]();
-  else if (button.dataset.i) {
+  else if (button.dataset.edit !== undefined) edit(button.closest(".c-photo"));
+  else if (button.matches(".c-photo-open")) {
+    const card = button.closest(".c-photo");
     document.dispatchEvent(new CustomEvent("captioner:open", { detail: {
-      what: { folder: job.id, i: Number(button.dataset.i) }, src: button.querySelector("img").src,
+      what: { folder: job.id, i: Number(card.dataset.i) }, src: card.querySelector("img").src,
     } }));
   }
 });
+part("order").addEventListener("change", arrange);
+part("most").addEventListener("input", arrange);
 for (const name of ["files", "directory"]) {
   part(name).addEventListener("change", (event) => {
     const files = [...event.target.files];

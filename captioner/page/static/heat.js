@@ -1,10 +1,12 @@
 // The heat on the photo, and that of each layer and head.
-const overlays = new Map(); // "id rank word strength" -> promise of a decoded image
+const overlays = new Map(); // "id rank word strength band" -> promise of a decoded image
 let layer = 0;
 const strength = () => Number(part("strength").value) / 100;
 
+const hasHeat = () => caption().heatmaps ?? shown.heatmaps;
+
 function overlay(i) {
-  const question = { id: shown.id, rank, word: i, strength: strength() };
+  const question = { id: shown.id, rank, word: i, strength: strength(), band: part("band").checked };
   const key = Object.values(question).join(" ");
   if (!overlays.has(key)) {
     overlays.set(key, call("overlay", question).then(async ({ src, error }) => {
@@ -29,7 +31,7 @@ async function showHeat() {
   if (pending && pending.preview !== shown.preview) return; // another photo is in view
   const heat = part("heat");
   const mine = (wanted += 1);
-  if (!shown.heatmaps || !part("heat-on").checked || !caption().words.length) { heat.hidden = true; return; }
+  if (!hasHeat() || !part("heat-on").checked || !caption().words.length) { heat.hidden = true; return; }
   try {
     const image = await overlay(word);
     if (mine !== wanted) return;
@@ -47,9 +49,9 @@ async function showHeat() {
 
 // All words in turn, beginning beside the one in view, so that walking waits for nothing.
 async function fetchAhead() {
-  const key = () => `${shown?.id} ${rank} ${strength()}`;
+  const key = () => `${shown?.id} ${rank} ${strength()} ${part("band").checked}`;
   const mine = key();
-  const many = shown.heatmaps ? caption().words.length : 0;
+  const many = hasHeat() ? caption().words.length : 0;
   for (let step = 0; step < many && mine === key(); step += 1) {
     try { await overlay((word + step) % many); } catch { return; }
   }
@@ -65,14 +67,16 @@ part("strength").addEventListener("input", () => {
   resting = setTimeout(fetchAhead, 400);
 });
 part("heat-on").addEventListener("change", () => shown && showHeat());
+part("band").addEventListener("change", () => { if (shown) { showHeat(); fetchAhead(); } });
 
 // Layers and heads ---------------------------------------------------------------------------------
 
 let looking = 0;
 async function showHeads() {
   const mine = (looking += 1);
-  layer = Math.min(layer, shown.layers.length - 1);
-  part("layer-buttons").replaceChildren(...shown.layers.map((name, i) => make("button", {
+  const layers = caption().layers ?? shown.layers;
+  layer = Math.max(0, Math.min(layer, layers.length - 1));
+  part("layer-buttons").replaceChildren(...layers.map((name, i) => make("button", {
     type: "button", class: "c-chip", "aria-pressed": String(i === layer),
     onclick: () => { layer = i; showHeads(); },
   }, name)));
@@ -81,7 +85,7 @@ async function showHeads() {
   if (error) { part("heads").textContent = error; return; }
   const { text } = caption().words[word];
   const cell = (source, name) => make("figure", {},
-    make("img", { src: source, alt: `${name} of ${shown.layers[layer].toLowerCase()} for ${text}` }), make("figcaption", {}, name));
+    make("img", { src: source, alt: `${name} of ${layers[layer].toLowerCase()} for ${text}` }), make("figcaption", {}, name));
   part("heads").replaceChildren(
     ...heads.map((source, i) => cell(source, `Head ${i + 1}`)), cell(average, "Average"),
   );

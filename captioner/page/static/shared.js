@@ -1,6 +1,9 @@
 // What the Caption and the Folder tab share.
 const part = (name) => element.querySelector(`[data-part="${name}"]`);
-const percent = (p) => (p < 0.005 ? "<1%" : `${Math.round(100 * p)}%`);
+const percent = (p) => { // what is not known is not said
+  if (typeof p !== "number") return "–";
+  return p < 0.005 ? "<1%" : `${Math.round(100 * p)}%`;
+};
 const count = (n, thing) => `${n} ${thing}${n === 1 ? "" : "s"}`;
 const pause = (milliseconds) => new Promise((done) => { setTimeout(done, milliseconds); });
 const UNREACHABLE = "The server cannot be reached, or something broke there. Try again in a moment, or load the page anew.";

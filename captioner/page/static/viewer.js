@@ -5,6 +5,8 @@
 // upload: aborts its upload, sent: whether the server has had it }. Answers to others than the
 // pending one are dropped.
 const root = element.querySelector(".c-viewer");
+const BLANK = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='3' height='2'/%3E"; // until there is a picture
+const visit = []; // the photos that were shown since the page was loaded, as `shown`
 const page = [...crypto.getRandomValues(new Uint32Array(4))].join("-"); // who asks, for the queue
 let pending = null;
 let shown = null;
@@ -117,7 +119,7 @@ function keepFocus(hidden, other) {
 
 // Pictures of questions that are over need not be kept.
 function release(question) {
-  const kept = [shown?.preview, pending?.preview];
+  const kept = [shown?.preview, pending?.preview, ...visit.map((photo) => photo.src)];
   if (question?.preview?.startsWith("blob:") && !kept.includes(question.preview)) {
     URL.revokeObjectURL(question.preview);
   }
@@ -147,18 +149,64 @@ function show(answer, question) {
   release(before);
   rank = 0;
   overlays.clear();
+  remember(shown);
+  present();
+  showPhoto();
+}
+
+// Put what is in `shown` on the page.
+function present() {
+  const answer = shown;
   root.dataset.state = "shown";
+  part("result").hidden = false;
+  part("drop").hidden = true;
   part("busy").hidden = true;
   part("answer").hidden = false;
   part("seconds").textContent = `${answer.seconds.toFixed(answer.seconds < 9.95 ? 1 : 0)} s`;
   part("size").textContent = `${answer.width} × ${answer.height}`;
-  part("layers").hidden = part("tools").hidden = !answer.heatmaps;
+  for (const name of ["layers", "tools", "overlay", "sheet"]) part(name).hidden = !answer.heatmaps;
+  closeOwn();
   part("draw").hidden = !answer.sampled;
   part("announce").textContent = caption().text;
   setShape(answer.width, answer.height);
-  showPhoto();
   showOthers();
   showCaption();
+  showVisit();
+}
+
+// This visit's photos: to go back to one asks the server for no new caption.
+function remember(photo) {
+  const same = (other) => JSON.stringify(other.what) === JSON.stringify(photo.what);
+  const old = visit.findIndex(same);
+  if (old >= 0) visit.splice(old, 1);
+  visit.unshift(photo);
+  visit.splice(24);
+}
+
+function showVisit() {
+  part("visit-box").hidden = visit.length < 2;
+  const focused = part("visit").contains(document.activeElement);
+  part("visit").replaceChildren(...visit.map((photo, i) => make("button", {
+    type: "button", class: "c-seen", "data-visit": i, "aria-pressed": String(photo === shown),
+    "aria-label": `${photo.name}: ${photo.captions[0].text}`,
+  }, make("img", { src: photo.src, alt: "" }))));
+  if (focused) part("visit").querySelector("[aria-pressed=true]")?.focus({ preventScroll: true });
+}
+
+function goBack(i) {
+  const before = pending;
+  pending = null;
+  before?.upload?.abort();
+  release(before);
+  tell("");
+  part("busy").hidden = true;
+  shown = visit[i];
+  rank = 0;
+  moveSettings("settings-shown");
+  display(shown.src, caption().text);
+  present();
+  if (shown.src === shown.preview) showPhoto();
+  toTop();
 }
 
 async function showPhoto() {
@@ -166,6 +214,9 @@ async function showPhoto() {
   const { src } = await call("photo", { id: photo.id });
   if (!src) return;
   photo.src = src;
+  const thumb = part("visit").querySelector(`[data-visit="${visit.indexOf(photo)}"] img`);
+  if (thumb) thumb.src = src;
+  if (photo.preview !== shown?.preview && photo.preview !== pending?.preview) release(photo);
   await decoded(src); // so that the one takes the place of the other without a gap
   if (shown !== photo || pending) return;
   part("noview").hidden = true;
@@ -187,7 +238,9 @@ async function openTab(name) {
 // What people do -----------------------------------------------------------------------------------
 
 async function download(kind) {
-  const { name, src, error } = await call("download", { id: shown.id, rank, kind });
+  const heat = part("heat-on").checked;
+  const view = { word, strength: heat ? strength() : 0, band: heat && part("band").checked };
+  const { name, src, error } = await call("download", { id: shown.id, rank, kind, ...view });
   if (error) tell(error); else save(name, src);
 }
 
@@ -248,6 +301,10 @@ const actions = {
   text: () => download("text"),
   json: () => download("json"),
   sheet: () => download("sheet"),
+  overlay: () => download("overlay"),
+  own: openOwn,
+  unwrite: closeOwn,
+  compare,
   copy,
 };
 
@@ -260,7 +317,8 @@ root.addEventListener("click", (event) => {
     if (button.matches(".c-thumb")) part("frame").scrollIntoView({ block: "nearest", behavior: "smooth" });
   } else if (button.dataset.sample) {
     put(begin({ sample: Number(button.dataset.sample) }, button.querySelector("img").src));
-  } else if (button.dataset.rank) {
+  } else if (button.dataset.visit) goBack(Number(button.dataset.visit));
+  else if (button.dataset.rank) {
     rank = Number(button.dataset.rank);
     for (const other of part("others").children) {
       other.setAttribute("aria-pressed", String(other === button));
@@ -275,10 +333,14 @@ part("file").addEventListener("change", (event) => {
   take(files);
 });
 takeFiles(part("veil"), take);
+part("address").addEventListener("submit", (event) => {
+  event.preventDefault();
+  put(begin({ url: part("url").value.trim() }, BLANK));
+});
 // A photo of the Folder tab.
 document.addEventListener("captioner:open", ({ detail }) => {
   openTab("caption");
-  put(begin(detail.what, detail.src));
+  put(begin(detail.what, detail.src || BLANK));
 });
 document.addEventListener("captioner:home", () => {
   openTab("caption");

@@ -12,16 +12,17 @@ function showCaption() {
       line.append(text.slice(at, found));
       at = found + w.text.length;
     } else line.append(" ");
+    const likely = `${percent(w.probability)}${w.given ? ", given by you" : ""}`;
     line.append(make("button", {
-      type: "button", class: "c-word", "data-word": i, style: `--p:${w.probability}`,
-      "aria-label": `${w.text}, ${percent(w.probability)}`, title: percent(w.probability),
+      type: "button", class: w.given ? "c-word c-given" : "c-word", "data-word": i,
+      style: `--p:${w.probability}`, "aria-label": `${w.text}, ${likely}`, title: likely,
     }, w.text));
   });
   line.append(text.slice(at));
   part("strip").replaceChildren(...words.map((w, i) => make("button", {
     type: "button", class: "c-thumb", "data-word": i,
   }, ...(w.thumb ? [make("img", { src: w.thumb, alt: "Where the model looked for" })] : []),
-  make("span", {}, w.text), make("small", {}, percent(w.probability)))));
+  make("span", {}, w.text), make("small", {}, percent(w.probability) + (w.given ? ", given" : "")))));
   part("confidence").textContent = percent(confidence);
   part("meter").style.width = `${100 * confidence}%`;
   word = Math.min(first, Math.max(0, words.length - 1));
@@ -29,13 +30,68 @@ function showCaption() {
   fetchAhead();
 }
 
+// What stands before a caption's confidence, where not all are the same model's.
+function saidBy({ own, model }) {
+  if (own) return "yours, ";
+  return shown.captions.some((one) => one.model) ? `${model ?? shown.model}, ` : "";
+}
+
+// What the server's other models say of the photo; their captions stand beside the others.
+async function compare() {
+  const photo = shown;
+  const button = part("compare");
+  button.disabled = true;
+  const answer = await call("compare", { id: photo.id });
+  button.disabled = false;
+  if (answer.error) { if (shown === photo) tell(answer.error); return; }
+  for (const added of answer.captions) photo.captions[added.rank] = added.caption;
+  photo.compared = true;
+  if (shown !== photo || pending) return;
+  button.hidden = true;
+  if (answer.captions.length) rank = answer.captions[0].rank;
+  showOthers();
+  showCaption();
+}
+
 function showOthers() {
-  part("others-box").hidden = shown.captions.length < 2;
+  if (part("compare")) part("compare").hidden = Boolean(shown.compared);
+  part("others-title").hidden = part("others").hidden = shown.captions.length < 2;
   part("others-title").textContent = shown.sampled ? "Captions drawn at random" : "Captions from the search";
   part("others").replaceChildren(...shown.captions.map((c, i) => make("button", {
-    type: "button", class: "c-other", "data-rank": i, "aria-pressed": String(i === 0),
-  }, make("span", {}, c.text), make("small", {}, percent(c.confidence)))));
+    type: "button", class: "c-other", "data-rank": i, "aria-pressed": String(i === rank),
+  }, make("span", {}, c.text), make("small", {}, saidBy(c) + percent(c.confidence)))));
 }
+
+// A person's own words about the photo: they are read, and stand among its captions from then on.
+function openOwn() {
+  part("own").hidden = false;
+  part("own-open").hidden = true;
+  part("own-text").value = caption().text;
+  part("own-text").focus();
+}
+
+function closeOwn() {
+  keepFocus(part("own"), part("own-open"));
+  part("own-open").hidden = false;
+}
+
+part("own").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const photo = shown;
+  const button = part("own").querySelector("[type=submit]");
+  button.disabled = true;
+  const answer = await call("explain", { id: photo.id, text: part("own-text").value });
+  button.disabled = false;
+  if (!answer.error) photo.captions[answer.rank] = answer.caption;
+  if (shown !== photo || pending) return;
+  if (answer.error) { tell(answer.error); return; }
+  tell("");
+  rank = answer.rank;
+  closeOwn();
+  showOthers();
+  showCaption();
+  part("announce").textContent = caption().text;
+});
 
 function choose(i, focus) {
   const { words } = caption();
@@ -49,9 +105,10 @@ function choose(i, focus) {
       if (on && focus === group) button.focus({ preventScroll: group === "caption" });
     }
   }
-  const { text, probability } = words[word];
-  part("now").replaceChildren(make("b", {}, text), ` was ${percent(probability)} likely, `
-    + `word ${word + 1} of ${words.length}`);
+  const { text, probability, given } = words[word];
+  part("now").replaceChildren(make("b", {}, text), given || caption().own
+    ? ` is ${percent(probability)} likely for the model, ${given ? "given by you, " : ""}`
+    : ` was ${percent(probability)} likely, `, `word ${word + 1} of ${words.length}`);
   showHeat();
   if (part("layers").open) showHeads();
 }
