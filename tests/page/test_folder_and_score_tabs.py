@@ -70,7 +70,7 @@ def test_captions_are_edited_sorted_and_filtered_in_the_gallery(page, photos):
     assert sure() == sorted(n for n in given if n <= 60)
     page.get_by_label("Confidence up to").fill("100")
     page.get_by_role("button", name=f"Edit the caption of {photos[1].name}").click()
-    page.get_by_label("The caption", exact=True).fill("My own words.")
+    page.get_by_role("textbox", name="The caption").fill("My own words.")
     page.get_by_role("button", name="Save").click()
     card = page.locator(".c-photo", has_text=photos[1].name)
     card.locator("text=edited").wait_for()
