@@ -29,7 +29,7 @@ def run(open_page, photos, captions, seeds) -> None:
         page.context.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(2))
 def test_a_dozen_random_sequences(open_page, photos, captions, part):
     run(open_page, photos, captions, range(6 * part, 6 * part + 6))
