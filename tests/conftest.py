@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 # Tests run side by side, a process for each core. Threads of torch that share a core wait for one
-# another by spinning, which made some tests ten times as long.
+# another by spinning, which made some tests ten times as long. The page's server takes a thread for
+# each core whatever is said here; those wait asleep.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import pytest
