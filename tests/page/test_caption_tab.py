@@ -1,5 +1,6 @@
 """The Caption tab in a real browser."""
 
+import contextlib
 import io
 import json
 
@@ -53,9 +54,23 @@ def test_arrows_walk_through_the_words_and_the_strip(page, photos):
     assert "c-thumb" in page.evaluate("document.activeElement.className")
 
 
+@contextlib.contextmanager
+def all_overlays(page):
+    """Wait at the end until as many answers have come as the caption has words, and no more are
+    waited for: the page fetches the overlays ahead, one after the other."""
+    open_ones, answers = set(), []
+    own = "component_server"
+    page.on("request", lambda r: own in r.url and open_ones.add(r))
+    page.on("requestfinished", lambda r: own in r.url and (answers.append(r), open_ones.discard(r)))
+    page.on("requestfailed", lambda r: open_ones.discard(r))
+    yield
+    while open_ones or len(answers) <= page.locator("#c-viewer .c-word").count():
+        page.wait_for_timeout(300)
+
+
 def test_walking_through_words_asks_the_server_nothing(page, photos):
-    upload(page, photos[3])
-    page.wait_for_load_state("networkidle")
+    with all_overlays(page):
+        upload(page, photos[3])
     asked = []
     page.on("request", lambda r: r.url.startswith("http") and asked.append(r.url))
     page.locator("#c-viewer .c-word").first.click()
