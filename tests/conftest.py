@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from captioner.captioner import Captioner
 from captioner.decoder import DecoderConfig
 from captioner.encoders import EncoderConfig
 from captioner.generation import Search
@@ -69,6 +70,21 @@ def tiny_model(seed: int = 0, **decoder: int) -> CaptionModel:
 @pytest.fixture(scope="session")
 def model() -> CaptionModel:
     return tiny_model()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """The folder of a model with random weights; quick, and sure of nothing."""
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    model = tiny_model()
+    model.config.about = {"name": "tiny", "version": "1"}
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small(model) -> Captioner:
+    return Captioner(model, device=torch.device("cpu"), dtype=torch.float32)
 
 
 @pytest.fixture(scope="session")

@@ -9,18 +9,12 @@ from PIL import Image
 
 import captioner
 from captioner.attention import Combine, word_maps
-from captioner.captioner import Captioner
 from captioner.errors import CaptionerError, PhotoError
 from captioner.photos import Photo, load_photo
 from captioner.request import Request
 from captioner.tokenizer import WordSpan
 
 from .conftest import BUILTIN
-
-
-@pytest.fixture(scope="module")
-def small(model) -> Captioner:
-    return Captioner(model, device=torch.device("cpu"), dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")

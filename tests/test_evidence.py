@@ -5,18 +5,12 @@ import pytest
 import torch
 
 from captioner.attention import Placement, View
-from captioner.captioner import Captioner
 from captioner.decoder import KeyValue
 from captioner.errors import CaptionerError
 from captioner.evidence import FINER, SHOWN, _gains, _shares, fade, word_evidence
 from captioner.request import Request
 
 from .planted import Planted
-
-
-@pytest.fixture(scope="module")
-def small(model) -> Captioner:
-    return Captioner(model, device=torch.device("cpu"), dtype=torch.float32)
 
 
 @pytest.fixture(scope="module")

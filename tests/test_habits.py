@@ -26,7 +26,6 @@ from captioner.batch.spec import JobSpec
 from captioner.batch.watch import Arrivals
 from captioner.batch.wording import Wording
 from captioner.batch.xmp import values
-from captioner.captioner import Captioner
 from captioner.cli import app, main
 from captioner.errors import CaptionerError, DataError, PhotoError, SettingError
 from captioner.metrics import score
@@ -37,22 +36,7 @@ from captioner.photos import load_photo
 from captioner.request import Request
 
 from .commands import run, start
-from .conftest import ROOT, tiny_model
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """The folder of a model with random weights."""
-    path = tmp_path_factory.mktemp("models") / "tiny"
-    model = tiny_model()
-    model.config.about = {"name": "tiny", "version": "1"}
-    model.save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def small(model):
-    return Captioner(model, device=torch.device("cpu"), dtype=torch.float32)
+from .conftest import ROOT
 
 
 def picture(number: int, size: tuple[int, int] = (90, 60)) -> Image.Image:

@@ -1,20 +1,8 @@
-"""A saved tiny model and photos."""
+"""Photos for jobs."""
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from tests.conftest import tiny_model
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    """The folder of a model with random weights; quick, and sure of nothing."""
-    path = tmp_path_factory.mktemp("models") / "tiny"
-    model = tiny_model()
-    model.config.about = {"name": "tiny", "version": "1"}
-    model.save(path)
-    return path
 
 
 @pytest.fixture(scope="session")
