@@ -40,7 +40,6 @@ from .request import EVIDENCE, Keywords, Request
 BUILTIN = Path(__file__).parent / "builtin"
 # Overlays are drawn on the photo at this many pixels of its shorter side, where it has them.
 DRAWN_SIDE = 512
-ANY = Request()
 OnError = Literal["raise", "return"]
 Photos = list[PhotoSource] | tuple[PhotoSource, ...]
 

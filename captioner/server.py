@@ -11,7 +11,6 @@ nowhere else.
 from __future__ import annotations
 
 import base64
-import email.utils
 import io
 import math
 import os
@@ -34,17 +33,15 @@ from .generation import Hypothesis, Processor, Search
 from .hub.styles import prompt_of
 from .photos import Photo
 from .request import Request
+from .retries import LONGEST_PAUSE, PASSING, retry_after
 from .tokenizer import Vocabulary
 
 KEY = "OPENAI_API_KEY"
 TRIES = 6
 SLOWEST = 300.0
 """Seconds that an answer may take."""
-LONGEST_PAUSE = 60.0
 IN_FLIGHT = 64
 """Requests under way at a time, at most."""
-PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
-"""Statuses that a later try may not meet again."""
 MOST_PIXELS = 1536
 """Of a photo's longer side, as it is sent."""
 UNUSED = (
@@ -263,7 +260,7 @@ class ServerModel:
             else:
                 if answer.status_code not in PASSING or attempt == tries:
                     return answer
-                pause = max(pause, _retry_after(answer))
+                pause = max(pause, retry_after(answer.headers.get("Retry-After")))
             time.sleep(pause)
         raise AssertionError
 
@@ -282,19 +279,6 @@ def _checked(server: str) -> str:
             f"from {KEY}."
         )
     return str(url).rstrip("/")
-
-
-def _retry_after(answer: httpx.Response) -> float:
-    """Seconds that the server asks to wait, by a number or a date; as long as is bearable."""
-    asked = answer.headers.get("Retry-After", "")
-    try:
-        seconds = float(asked)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(asked).timestamp() - time.time()
-        except ValueError:
-            return 0.0
-    return min(max(seconds, 0.0), LONGEST_PAUSE)
 
 
 def _data_uri(image: Image.Image) -> str:

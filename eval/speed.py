@@ -11,11 +11,8 @@ turns, round after round, and medians count.
 """
 
 import argparse
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,13 +21,13 @@ import numpy as np
 import torch
 
 from captioner.captioner import load
-from captioner.errors import CaptionerError
 from captioner.exits import run
 from captioner.machine import describe
 from captioner.photos import load_photo, to_square
 from captioner.request import Request
 
 from .common import add_json, add_machine, add_photos, parser, photos_of, print_json
+from .startup import cost_of
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -129,15 +126,5 @@ def _one_photo(file: Path, options: argparse.Namespace) -> tuple[float, float]:
     for name in ("model", "device", "dtype"):
         if value := getattr(options, name):
             command += [f"--{name}", str(value)]
-    began = time.perf_counter()
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
-        # wait4 gives the memory of this one process; Linux counts in KiB, macOS in bytes.
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        errors.seek(0)
-        error = errors.read().decode(errors="replace").strip()
-    if process.returncode:
-        raise CaptionerError(f"captioner caption {file} failed: {error}")
-    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    cost = cost_of(command)
+    return cost.wall, cost.peak

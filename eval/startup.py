@@ -65,14 +65,15 @@ def measure(photo: Path, rounds: int) -> dict[str, dict[str, float]]:
     found: dict[str, list[Cost]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, command in contestants.items():
-            found[name].append(_cost([sys.executable, *command]))
+            found[name].append(cost_of([sys.executable, *command]))
     medians = {n: Cost(*map(statistics.median, zip(*c, strict=True))) for n, c in found.items()}
     torch, caption = medians.values()
     ratio = Cost(*(mine / its for mine, its in zip(caption, torch, strict=True)))
     return {name: cost._asdict() for name, cost in {**medians, "ratio": ratio}.items()}
 
 
-def _cost(command: list[str]) -> Cost:
+def cost_of(command: list[str]) -> Cost:
+    """What a command takes as a process of its own. Raises CaptionerError when it fails."""
     with tempfile.TemporaryFile() as errors:
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)

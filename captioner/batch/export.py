@@ -84,12 +84,11 @@ def export(
     guard = Guard([records, Journal.errors_file(records)], overwrite=asked.overwrite)
     if asked.output and asked.kind != "txt":
         guard.check(asked.output, "-o")
-    if asked.failed:
-        _write_failures(list(read_failures(records)), asked)
-        return
-    chosen = _chosen(records, asked)
     try:
-        number = _write(chosen, asked, guard)
+        if asked.failed:
+            _write_failures(list(read_failures(records)), asked)
+            return
+        number = _write(_chosen(records, asked), asked, guard)
     except OSError as error:
         raise CaptionerError(f"{asked.output} cannot be written: {error.strerror}.") from error
     if asked.output:
@@ -137,13 +136,17 @@ def _write(records: Iterable[Record], asked: ExportSettings, guard: Guard) -> in
         for one in counted():
             print(f"{readable(one['file'])}\t{one['caption']}")
     elif asked.kind == "jsonl":
-        with replacing(asked.output, "w", encoding="utf-8") as stream:
-            stream.writelines(to_line(one) + "\n" for one in counted())
+        _write_lines(counted(), asked.output)
     elif asked.kind == "txt":
         _write_texts(list(counted()), Sidecars(asked.output, guard, asked.extension))
     else:
         write_table(asked.kind, counted(), asked.output)
     return number
+
+
+def _write_lines(rows: Iterable[Record | Failure], path: Path) -> None:
+    with replacing(path, "w", encoding="utf-8") as stream:
+        stream.writelines(to_line(one) + "\n" for one in rows)
 
 
 def _write_texts(records: list[Record], texts: Sidecars) -> None:
@@ -163,8 +166,7 @@ def _write_failures(failures: list[Failure], asked: ExportSettings) -> None:
         for one in failures:
             print(f"{readable(one['file'])}\t{one['error']}")
     elif asked.kind == "jsonl":
-        with replacing(asked.output, "w", encoding="utf-8") as stream:
-            stream.writelines(to_line(one) + "\n" for one in failures)
+        _write_lines(failures, asked.output)
     else:
         delimiter = "\t" if asked.kind == "tsv" else ","
         write_csv(failures, asked.output, FAILURE_FIELDS, delimiter)

@@ -13,19 +13,17 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from email.message import Message
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from captioner.errors import PhotoError
+from captioner.retries import PASSING, retry_after
 
 TRIES = 4
 SILENCE = 10.0
 """Seconds without a byte after which a try is given up."""
 TOTAL = 60.0
 """Seconds for a photo, tries and pauses included."""
-PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
-"""Statuses that a later try may not meet again."""
 
 _HANDLERS = (
     urllib.request.ProxyHandler,
@@ -110,7 +108,7 @@ def fetch(url: str, max_bytes: int, *, public: bool = False) -> bytes:
             problem = _answered(error)
             if error.code not in PASSING:
                 break
-            pause = max(pause, _retry_after(error.headers))
+            pause = max(pause, retry_after(error.headers.get("Retry-After")))
         except (ValueError, http.client.InvalidURL) as error:  # no such address can be
             problem = _words(error)
             break
@@ -200,11 +198,6 @@ def _answered(error: urllib.error.HTTPError) -> str:
     if str(error.reason).startswith(urllib.request.HTTPRedirectHandler.inf_msg):
         return "the server leads from one address to another without end"
     return f"the server answers {error.code} {_words(error.reason)}".strip()
-
-
-def _retry_after(headers: Message) -> float:
-    wait = headers.get("Retry-After") or ""
-    return float(wait) if wait.isdigit() else 0.0
 
 
 def _words(reason: object) -> str:

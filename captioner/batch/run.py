@@ -10,6 +10,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -67,16 +68,29 @@ def caption_items(
         limits: of each photo's size. seconds: for decoding one photo, after which it is given up.
         draw: draws the `picture` of each outcome; on the photo itself with `request.heatmaps`.
     """
+    with few_or_many(model, items, request, batch_size, limits or Limits(), seconds) as (_, ready):
+        for batch in worked(ready, lambda b: _caption(model, b, request, draw, AS_IT_IS), 1, None):
+            yield from batch
+
+
+@contextmanager
+def few_or_many(
+    model: Captioner,
+    items: Iterable[Item],
+    request: Request,
+    batch_size: int,
+    limits: Limits,
+    seconds: float = 10.0,
+) -> Iterator[tuple[int, Iterator[Batch]]]:
+    """How many items there are, up to FEW + 1, and batches of them in order, decoded ahead of the
+    model: in processes where there are more than FEW."""
     iterator = iter(items)
     first = list(itertools.islice(iterator, FEW + 1))
     batches = chunks(itertools.chain(first, iterator), batch_size)
     side = DRAWN_SIDE if request.heatmaps else None
-    decoder = Decoder(model.size, side, limits or Limits(), seconds, square=model.model.square)
+    decoder = Decoder(model.size, side, limits, seconds, square=model.model.square)
     with Pool(min(cores(), len(first)), processes=len(first) > FEW) as pool:
-        for batch in caption_batches(
-            model, batches, request, decoder, pool, ordered=True, draw=draw
-        ):
-            yield from batch
+        yield len(first), decoded(batches, decoder, pool, True, lambda: False)
 
 
 def caption_batches(

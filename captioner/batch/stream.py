@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator
 
@@ -13,10 +12,8 @@ from captioner.machine import cores
 from captioner.photos import Limits, PhotoSource, load_photo
 from captioner.request import Request
 
-from .decode import Decoder
-from .items import Item, chunks
-from .pool import Pool
-from .run import FEW, answers, concurrency_for, decoded, worked
+from .items import Item
+from .run import answers, concurrency_for, few_or_many, worked
 from .sources import is_url
 
 
@@ -30,15 +27,10 @@ def stream(
 ) -> Iterator[Caption | PhotoError]:
     """The caption of each photo, in their order, or why it has none. Photos are decoded ahead of
     the model, in processes where there are many; a few batches are held, however many there are."""
-    side = DRAWN_SIDE if request.heatmaps else None
-    decoder = Decoder(model.size, side, limits, square=model.model.square)
-    least = max(model.size, side or 0)
+    least = max(model.size, DRAWN_SIDE if request.heatmaps else 0)
     items = (_item(number, photo, least, limits) for number, photo in enumerate(photos))
-    first = list(itertools.islice(items, FEW + 1))
-    batches = chunks(itertools.chain(first, items), batch_size)
-    lanes = concurrency_for(model.device, cores()) if len(first) > batch_size else 1
-    with Pool(min(cores(), len(first)), processes=len(first) > FEW) as pool:
-        ready = decoded(batches, decoder, pool, True, lambda: False)
+    with few_or_many(model, items, request, batch_size, limits) as (number, ready):
+        lanes = concurrency_for(model.device, cores()) if number > batch_size else 1
         threads = cores() // lanes if lanes > 1 else None
         for batch in worked(ready, lambda b: answers(model, b, request), lanes, threads):
             for answer in batch:
