@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioner import __version__, machine
 from captioner.errors import CaptionerError
-from captioner.outputs import sheet_mark
 
 from .decode import Decoder
 from .engine import EngineConfig, Outcome, Stop
 from .items import Item
 from .pool import Pool
+from .writers import sheet_png
 
 if TYPE_CHECKING:
-    from captioner.caption import Caption
     from captioner.captioner import Captioner
     from captioner.generation import Search
 
@@ -88,7 +86,7 @@ class LocalEngine:
                 self.model, batches, self.config.request, self.decoder, self.pool,
                 concurrency=concurrency, threads=None if self.alone else self.cores // concurrency,
                 ordered=self.config.ordered, stop=stop,
-                draw=_contact_sheet if self.drawn else None,
+                draw=sheet_png if self.drawn else None,
                 wording=self.config.wording,
             )  # fmt: skip
         except RuntimeError as error:
@@ -128,10 +126,3 @@ def settings(config: EngineConfig, model: Captioner, search: Search) -> dict[str
         **{n: list(v) if isinstance(v, tuple) else v for n, v in vars(config.wording).items()},
         "asked": config.asked,
     }
-
-
-def _contact_sheet(caption: Caption) -> bytes:
-    """A contact sheet as a PNG that says whose it is."""
-    png = io.BytesIO()
-    caption.contact_sheet().save(png, "PNG", pnginfo=sheet_mark())
-    return png.getvalue()

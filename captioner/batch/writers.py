@@ -9,23 +9,27 @@ from __future__ import annotations
 import csv
 import functools
 import html
+import io
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from captioner.errors import CaptionerError, DataError
 from captioner.files import fitted, replace, replacing
-from captioner.outputs import Guard, is_sheet, is_text
+from captioner.outputs import Guard, is_sheet, is_text, sheet_mark
 from captioner.texts import readable, to_cell
 
 from .items import Item, inside
 from .names import Names, sidecar, stem_of
 from .records import FIELDS, Failure, Record
+
+if TYPE_CHECKING:
+    from captioner.caption import Caption
 
 FORMATS = ("jsonl", "csv", "tsv", "coco", "parquet", "html", "txt")
 SUFFIXES = {
@@ -223,6 +227,13 @@ class Sidecars:
 
 
 # Contact sheets -----------------------------------------------------------------------------------
+
+
+def sheet_png(caption: Caption) -> bytes:
+    """A contact sheet as a PNG that says whose it is."""
+    png = io.BytesIO()
+    caption.contact_sheet().save(png, "PNG", pnginfo=sheet_mark())
+    return png.getvalue()
 
 
 class Sheets:

@@ -5,7 +5,8 @@
     tabs.py        each tab: its markup, its script, and what the script may ask the server
     caption.py     the service behind the Caption tab: one photo, its words and their heat
     folder.py      the service behind the Folder tab: many photos or a zip; results.py: as files;
-                   kept.py: what is written down for after a restart
+                   sheets.py: with heatmaps; jobs.py: whose turn it is; kept.py: what is written
+                   down for after a restart
     score.py       the Score tab
     api.py         the named endpoints for programs
     settings.py    the form of settings, made from the fields of Request

@@ -113,7 +113,7 @@ def serve(
         loaded = Models(models, device=device, dtype=dtype)
         loaded.warm()
         page = build(loaded, queue)
-        folder.sweep_from_time_to_time(page.folders.uploads_in_use, page.folders.kept.sweep)
+        folder.sweep_from_time_to_time(page.folders.queue.files, page.folders.kept.sweep)
         hosts = Hosts(host, allow_hosts)
         try:
             _, address, public = page.launch(

@@ -1,29 +1,29 @@
 """The Folder tab's service: many photos or a zip; their captions as they come.
 
-A folder is a job of the server's and not of a connection: one thread captions a batch of one job at
-a time, and the page asks how far its job is. So nothing is lost with a connection, and whoever
-comes next waits only for those who are still there.
+A folder is a job of the server's and not of a connection (`jobs.py`): a batch of it is captioned
+at a time, and the page asks how far it is.
 """
 
 import io
 import itertools
-import threading
 import time
-import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from captioner.batch import Outcome, caption_items
 from captioner.batch.items import Item
 from captioner.batch.records import Failure as Failed
 from captioner.batch.records import Record, failure
 from captioner.caption import Caption
-from captioner.captioner import Captioner
+from captioner.captioner import no_maps
 from captioner.errors import CaptionerError
 from captioner.request import Request
 
 from .cache import PrivateCache, new_id
 from .data_uris import data_uri
+from .jobs import ATTENDED, Job, JobQueue
 from .kept import GONE, JobFile, KeptJobs
 from .messages import (
     Download,
@@ -32,8 +32,9 @@ from .messages import (
     Progress,
     Question,
     Row,
+    Sheets,
     Started,
-    State,
+    WhyGone,
     index,
     or_error,
     text,
@@ -41,7 +42,8 @@ from .messages import (
 from .models import Models
 from .results import as_csv, as_jsonl, as_zip, with_edits
 from .settings import model_and_request
-from .uploads import PHOTO_LIMITS, Upload, photos_in, renamed, uploads_of
+from .sheets import SheetsJob
+from .uploads import PHOTO_LIMITS, Upload, has_room, photos_in, renamed, uploads_of
 
 THUMB = 480
 BATCH = 8
@@ -49,45 +51,28 @@ BATCH = 8
 CACHE_BYTES = 128 << 20
 MAX_CAPTION = 1000
 """Letters of a caption that a person writes."""
-ATTENDED = 3
-"""Seconds since its page last asked, up to which a job counts as watched."""
-ABANDONED = 600
-"""Seconds since its page last asked, after which a job stops."""
 
 
-@dataclass(eq=False)
-class FolderJob:
+@dataclass(eq=False, kw_only=True)
+class FolderJob(Job):
     """Many photos, and what became of each so far, in their order.
 
-    user: who is logged in; only they may ask for it. seen: when its page last asked, by the clock
-    of `time.monotonic`. file: where it is written down. before_restart: whether an earlier server
-    captioned it. edits: a person's captions in place of the model's, by the photo's number.
+    file: where it is written down. gone: why its photos are not held any more, "" while they are.
+    edits: a person's captions in place of the model's, by the photo's number. sheets: what draws
+    them, or has drawn them last.
     """
 
-    items: list[Item]
-    captioner: Captioner
-    request: Request
-    user: str | None = None
     records: list[Record | Failed] = field(default_factory=list)
     thumbs: list[str | None] = field(default_factory=list)
-    state: State = "waiting"
-    seconds: float = 0.0
-    seen: float = field(default_factory=time.monotonic)
-    finished: threading.Event = field(default_factory=threading.Event)
     file: JobFile = field(default_factory=lambda: JobFile(None))
-    before_restart: bool = False
+    gone: WhyGone = ""
     edits: dict[int, str] = field(default_factory=dict)
+    sheets: SheetsJob | None = None
     _outcomes: Iterator[Outcome] | None = None
 
-    @property
-    def attended(self) -> bool:
-        return time.monotonic() - self.seen < ATTENDED
-
-    def advance(self) -> None:
+    def step(self) -> None:
         """Caption the next batch."""
-        began = time.perf_counter()
         if self._outcomes is None:
-            self.state = "running"
             self._outcomes = caption_items(
                 self.captioner,
                 self.items,
@@ -100,7 +85,6 @@ class FolderJob:
             self._add(outcome)
             if self.state != "running":  # stopped in the meantime
                 break
-        self.seconds += time.perf_counter() - began
         if len(self.records) == len(self.items):
             self.end("done")
 
@@ -109,11 +93,6 @@ class FolderJob:
         self.thumbs.append(None if jpeg is None else data_uri(jpeg, "image/jpeg"))
         self.records.append(outcome.record or failure(item, renamed(outcome.error or "", item)))
         self.file.add(item, self.records[-1])
-
-    def end(self, state: State) -> None:
-        if self.state in ("waiting", "running"):
-            self.state = state
-        self.finished.set()
 
     def close(self) -> None:
         """Let go of what decodes its photos, and of its file."""
@@ -132,27 +111,25 @@ class FolderService:
     def __init__(self, models: Models, kept: KeptJobs | None = None):
         self.models = models
         self.kept = kept or KeptJobs()
+        self.queue = JobQueue(self._over)
+        # Those that are over; until then a job is in the queue, and nothing pushes it out.
         self.jobs: PrivateCache[FolderJob] = PrivateCache(CACHE_BYTES, "This folder")
-        self._open: list[FolderJob] = []  # in the order in which they came
-        self._changed = threading.Condition()
-        threading.Thread(target=self._work, daemon=True).start()
 
     def begin(
         self,
         uploads: list[Upload],
         options: object,
         user: str | None = None,
-        key: str | None = None,
+        key: str = "",
     ) -> FolderJob:
         """A job that runs as soon as it is its turn; with an id it is written down. Raises
         CaptionerError when there are too many photos or none, or an option makes no sense."""
         captioner, request = model_and_request(self.models, options)
-        job = FolderJob(photos_in(uploads), captioner, request, user)
+        items = photos_in(uploads)
+        job = FolderJob(items=items, captioner=captioner, request=request, user=user, key=key)
         if key:
-            job.file = self.kept.begin(key, user, len(job.items))
-        with self._changed:
-            self._open.append(job)
-            self._changed.notify()
+            job.file = self.kept.begin(key, user, len(items))
+        self.queue.add(job)
         return job
 
     def caption(self, uploads: list[Upload], options: object) -> list[Record | Failed]:
@@ -164,38 +141,10 @@ class FolderService:
             raise CaptionerError("Something broke on the server; try again.")
         return job.records
 
-    def uploads_in_use(self) -> set[str]:
-        """The files that jobs are not done with."""
-        with self._changed:
-            return {item.path for job in self._open for item in job.items if item.path}
-
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._open:
-                    self._changed.wait()
-                # Those that are watched before those whose page is gone.
-                job = min(self._open, key=lambda job: not job.attended)
-            try:
-                if time.monotonic() - job.seen > ABANDONED:
-                    job.end("stopped")
-                if job.state in ("waiting", "running"):
-                    job.advance()
-            except Exception:
-                traceback.print_exc()
-                job.end("failed")
-            if job.finished.is_set():
-                job.close()
-                with self._changed:
-                    self._open.remove(job)
-
-    def _before(self, job: FolderJob) -> int:
-        """How many jobs are captioned before this one."""
-        with self._changed:
-            if job.state != "waiting" or job not in self._open:
-                return 0
-            older = self._open[: self._open.index(job)]
-            return sum(other.attended for other in older)
+    def _over(self, job: Job) -> None:
+        """Keep a job of which a page may still ask."""
+        if isinstance(job, FolderJob) and job.key:
+            self.jobs.put(job, 40_000 * len(job.items), job.key)
 
     # What the page's script asks for.
 
@@ -205,8 +154,8 @@ class FolderService:
         def begin() -> Started:
             uploads = uploads_of(question.get("files"))
             key = new_id()
-            job = self.begin(uploads, question.get("settings"), user, key)
-            return {"id": self.jobs.put(job, 40_000 * len(job.items), key)}
+            self.begin(uploads, question.get("settings"), user, key)
+            return {"id": key}
 
         return or_error(begin)
 
@@ -223,17 +172,20 @@ class FolderService:
                 "total": len(job.items),
                 "rows": [_row(found) for found in with_edits(job.records, job.edits)[start:]],
                 "seconds": round(job.seconds, 1),
-                "before": self._before(job),
-                "restarted": job.before_restart,
+                "before": self.queue.before(job),
+                "gone": job.gone,
             }
 
         return or_error(look)
 
     def stop(self, question: Question, user: str | None) -> Progress | Failure:
-        """End a job; what is done stays."""
+        """End a job, and the drawing of its sheets; what is captioned stays."""
 
         def end() -> Progress | Failure:
-            self._job(question, user).end("stopped")
+            job = self._job(question, user)
+            job.end("stopped")
+            if job.sheets:
+                job.sheets.end("stopped")
             return self.progress(question, user)
 
         return or_error(end)
@@ -286,6 +238,48 @@ class FolderService:
 
         return or_error(make)
 
+    def sheets(self, question: Question, user: str | None) -> Sheets | Failure:
+        """Begin to make a zip with the sheets of heatmaps ({"begin": true}), or how far it is."""
+
+        def look() -> Sheets:
+            job = self._job(question, user)
+            if question.get("begin") and (job.sheets is None or job.sheets.finished.is_set()):
+                job.sheets = self._draw(job)
+            if job.sheets is None:
+                raise CaptionerError("No sheets of this folder are drawn; ask for the zip again.")
+            sheets = job.sheets
+            sheets.seen = time.monotonic()
+            state = sheets.state
+            return {
+                "state": state,
+                "done": sheets.done,
+                "total": sheets.count,
+                "before": self.queue.before(sheets),
+                "path": str(sheets.path or "") if state == "done" else "",
+            }
+
+        return or_error(look)
+
+    def _draw(self, job: FolderJob) -> SheetsJob:
+        """A job that draws the sheets of one that is over. Raises CaptionerError."""
+        if not job.captioner.model.maps:
+            raise CaptionerError(no_maps(job.captioner.name))
+        if not any(item.path and Path(item.path).is_file() for item in job.items):
+            raise CaptionerError(
+                "The photos of this folder are no longer held here, and sheets are drawn on them: "
+                "upload them again, or take the zip without sheets."
+            )
+        if job.sheets:
+            job.sheets.remove()
+        if not has_room():
+            raise CaptionerError("The server holds too many files just now. Try again later.")
+        sheets = SheetsJob(
+            items=job.items, captioner=job.captioner, request=job.request,
+            records=with_edits(job.records, job.edits),
+        )  # fmt: skip
+        self.queue.add(sheets)
+        return sheets
+
     def item(self, question: Question, user: str | None) -> Item:
         """One photo of a job, to be captioned by itself: {"folder": id, "i": its number}. Raises
         CaptionerError."""
@@ -293,24 +287,28 @@ class FolderService:
         return job.items[index(question, "i", len(job.items), "photo")]
 
     def _job(self, question: Question, user: str | None) -> FolderJob:
-        try:
-            job = self.jobs.get(question.get("id"))
-        except CaptionerError:
-            job = self._earlier(text(question, "id"))
+        key = question.get("id")
+        job: Job | None = self.queue.find(key)
+        if not isinstance(job, FolderJob):
+            with suppress(CaptionerError):
+                job = self.jobs.get(key)
+        if not isinstance(job, FolderJob):
+            job = self._recalled(text(question, "id"))
         if job.user != user:
             raise CaptionerError("This folder is another person's.")
         return job
 
-    def _earlier(self, key: str) -> FolderJob:
+    def _recalled(self, key: str) -> FolderJob:
         """A job that is only written down. Raises CaptionerError when there is none."""
         kept = self.kept.get(key)
         if kept is None:
             raise CaptionerError("This folder is no longer held here; caption it again.")
         missing = [Item("", problem=GONE)] * (kept.total - len(kept.items))
         job = FolderJob(
-            kept.items + missing, self.models.get(), Request(), kept.user, kept.records,
-            [None] * len(kept.records), "done" if not missing else "stopped",
-            before_restart=True, edits=kept.edits,
+            items=kept.items + missing, captioner=self.models.get(), request=Request(),
+            user=kept.user, key=key, state="stopped" if missing else "done", records=kept.records,
+            thumbs=[None] * len(kept.records), gone="crowded" if kept.own else "restarted",
+            edits=kept.edits,
         )  # fmt: skip
         job.finished.set()
         self.jobs.put(job, 2000 * kept.total, key)

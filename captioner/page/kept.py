@@ -1,8 +1,8 @@
 """What became of folders, kept on the disk for a day: a server that is started anew still has it.
 
-A file for each job, JSON lines: who began it and how many photos it has; then for every photo its
-record and where its text file goes. Files are named by a digest of the job's id: who can read the
-folder does not learn the ids. They and the folder are this user's only.
+A file for each job, JSON lines: who began it on which server, and how many photos it has; then for
+every photo its record and where its text file goes. Files are named by a digest of the job's id:
+who can read the folder does not learn the ids. They and the folder are this user's only.
 """
 
 import contextlib
@@ -18,6 +18,8 @@ from typing import IO, Any
 from captioner.batch.items import Item
 from captioner.batch.records import Failure, Record
 
+from .cache import new_id
+
 AGE = 24 * 3600
 """Seconds that a job is kept for after its last photo."""
 GONE = "This photo is no longer held here; upload it again."
@@ -31,11 +33,13 @@ def state_folder() -> Path:
 
 @dataclass
 class KeptJob:
-    """A job as it was when the server was ended. items: of the photos of `records`, whose bytes
-    are not there any more. edits: a person's captions, by the photo's number."""
+    """A job as far as it was written down. items: of the photos of `records`, whose bytes
+    are not there any more. edits: a person's captions, by the photo's number. own: whether this
+    server has captioned it, and not an earlier one."""
 
     user: str | None
     total: int
+    own: bool
     items: list[Item]
     records: list[Record | Failure]
     edits: dict[int, str]
@@ -73,6 +77,7 @@ class KeptJobs:
 
     def __init__(self, folder: Path | None = None):
         self.folder = folder
+        self._server = new_id()
         if folder is not None:
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -92,7 +97,8 @@ class KeptJobs:
         except OSError:
             return JobFile(None)
         file = os.fdopen(new, "w", encoding="utf-8")
-        file.write(json.dumps({"user": user, "total": total}) + "\n")
+        about = {"user": user, "total": total, "server": self._server}
+        file.write(json.dumps(about) + "\n")
         file.flush()
         return JobFile(file)
 
@@ -113,7 +119,8 @@ class KeptJobs:
             about, *lines = [json.loads(line) for line in path.read_text().splitlines()]
         except (OSError, ValueError):  # none, or cut off within a line
             return None
-        job = KeptJob(about["user"], about["total"], [], [], {})
+        own = about.get("server") == self._server
+        job = KeptJob(about["user"], about["total"], own, [], [], {})
         for line in lines:
             if "edited" in line:
                 job.edits[line["edited"]] = line["caption"]

@@ -120,6 +120,8 @@ class Row(TypedDict):
 
 
 State = Literal["waiting", "running", "done", "stopped", "failed"]
+WhyGone = Literal["", "restarted", "crowded"]
+"""Why the photos of a folder are not held any more: the server was started anew, or others came."""
 
 
 class Started(TypedDict):
@@ -130,15 +132,25 @@ class Started(TypedDict):
 
 class Progress(TypedDict):
     """How far a folder is. rows: of the photos that are done, from the one that was asked for.
-    before: how many folders are captioned before this one. restarted: whether the server has been
-    started anew since: the photos are gone then, and what was captioned is there."""
+    before: how many folders are captioned before this one. gone: why only the captions are still
+    there; "" while the photos are, too."""
 
     state: State
     total: int
     rows: list[Row]
     seconds: float
     before: int
-    restarted: bool
+    gone: WhyGone
+
+
+class Sheets(TypedDict):
+    """How far the zip with sheets is. path: where it can be fetched from, once it is done."""
+
+    state: State
+    done: int
+    total: int
+    before: int
+    path: str
 
 
 def index(question: Question, name: str, count: int, what: str) -> int:

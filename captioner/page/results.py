@@ -48,14 +48,18 @@ def as_jsonl(records: Records) -> bytes:
 def as_zip(items: Sequence[Item], records: Records) -> bytes:
     """The tables, what failed, and a text file for each photo, at the photo's place."""
     content = io.BytesIO()
-    failed = "".join(f"{r['file']}\t{r['error']}\n" for r in records if "error" in r)
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("captions.csv", as_csv(records))
-        file.writestr("captions.jsonl", as_jsonl(records))
-        if failed:
-            file.writestr("failed.txt", failed)
-        # A job that was stopped has fewer records.
-        for item, found in zip(with_stems(items, Path()), records, strict=False):
-            if "caption" in found:
-                file.writestr(str(sidecar(item, Path())), found["caption"] + "\n")
+        write_results(file, items, records)
     return content.getvalue()
+
+
+def write_results(file: zipfile.ZipFile, items: Sequence[Item], records: Records) -> None:
+    """What `as_zip` gives, into an open zip."""
+    file.writestr("captions.csv", as_csv(records))
+    file.writestr("captions.jsonl", as_jsonl(records))
+    if failed := "".join(f"{r['file']}\t{r['error']}\n" for r in records if "error" in r):
+        file.writestr("failed.txt", failed)
+    # A job that was stopped has fewer records.
+    for item, found in zip(with_stems(items, Path()), records, strict=False):
+        if "caption" in found:
+            file.writestr(str(sidecar(item, Path())), found["caption"] + "\n")

@@ -78,7 +78,7 @@ def folder_tab(service: FolderService) -> None:
     """Many photos, and the results as files."""
     methods = (
         service.start, service.progress, service.stop, service.edit, service.thumb,
-        service.download,
+        service.download, service.sheets,
     )  # fmt: skip
     _html(
         "folder",

@@ -1,7 +1,6 @@
 """What is uploaded, on its way into the upload folder: limited in all, and nothing left of what
 breaks off."""
 
-import shutil
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from gradio import route_utils
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 
-from .uploads import MAX_HELD, MAX_REQUEST, MIN_FREE, upload_folder
+from .uploads import MAX_REQUEST, has_room
 
 
 class UploadParser(route_utils.GradioMultiPartParser):
@@ -43,15 +42,3 @@ async def _limited(stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes,
         if size > MAX_REQUEST:
             raise HTTPException(413, "These files are too large to be uploaded at once.")
         yield chunk
-
-
-def has_room() -> bool:
-    """Whether another file may come into the upload folder."""
-    folder = upload_folder()
-    held = 0
-    for path in folder.rglob("*"):
-        try:
-            held += path.stat().st_size
-        except OSError:  # removed in the meantime
-            continue
-    return held < MAX_HELD and shutil.disk_usage(folder).free > MIN_FREE

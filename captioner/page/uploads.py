@@ -5,6 +5,7 @@ path that leads elsewhere is refused before the file is touched. Photos in a zip
 lie: nothing is unpacked.
 """
 
+import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -52,6 +53,18 @@ def upload_folder() -> Path:
     from gradio.utils import get_upload_folder
 
     return Path(get_upload_folder()).resolve()
+
+
+def has_room() -> bool:
+    """Whether another file may come into the upload folder."""
+    folder = upload_folder()
+    held = 0
+    for path in folder.rglob("*"):
+        try:
+            held += path.stat().st_size
+        except OSError:  # removed in the meantime
+            continue
+    return held < MAX_HELD and shutil.disk_usage(folder).free > MIN_FREE
 
 
 def uploaded(path: object) -> Path:

@@ -7,9 +7,11 @@ import shutil
 import time
 import zipfile
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from .conftest import ARTEFACTS, caption_text, open_folder_tab, shown
+from .conftest import ARTEFACTS, caption_text, open_folder_tab, same_picture, shown
 
 
 @pytest.fixture
@@ -51,6 +53,14 @@ def test_a_folder_with_a_broken_file(page, model, photos, folder):
         assert file.read("chelsea.txt").decode().strip() == wanted["chelsea.png"]
         assert "captions.csv" in file.namelist()
         assert "broken.jpg cannot be read" in file.read("failed.txt").decode()
+    page.get_by_role("switch", name="Sheets of heatmaps in the zip").check()
+    with zipfile.ZipFile(io.BytesIO(download(page, "zip"))) as file:
+        sheets = sorted(name for name in file.namelist() if name.startswith("sheets/"))
+        assert sheets == [f"sheets/{name.removesuffix('.png')}.png" for name in sorted(wanted)]
+        sheet = np.asarray(Image.open(file.open("sheets/chelsea.png")))
+        wanted_sheet = model.caption(photos[2]).contact_sheet()
+        assert sheet.shape[1] == 1200 and same_picture(sheet, wanted_sheet)
+    assert "3 photos captioned" in page.inner_text("#c-folder [data-part=status]")
 
     page.locator(".c-photo").nth(1).click()  # opens in the first tab
     page.wait_for_selector("#c-viewer [data-part=caption]")

@@ -21,7 +21,9 @@ from captioner.batch.records import record
 from captioner.caption import Caption
 from captioner.generation import Search
 from captioner.page import folder as module
-from captioner.page.folder import ABANDONED, BATCH, FolderService
+from captioner.page.cache import new_id
+from captioner.page.folder import BATCH, FolderService
+from captioner.page.jobs import ABANDONED
 from captioner.page.kept import GONE, KeptJobs
 from captioner.page.uploads import Upload
 from captioner.photos import Photo
@@ -32,7 +34,7 @@ from .conftest import wait_until
 class Model:
     """What a job asks of a captioner."""
 
-    model = SimpleNamespace(about={"name": "none"})
+    model = SimpleNamespace(about={"name": "none"}, maps=("attention",))
 
     def search(self, request):
         return request.search(Search())
@@ -78,8 +80,7 @@ def service():
 
 
 def begin(service, uploads, user=None) -> dict:
-    job = service.begin(uploads, None, user)
-    return {"id": service.jobs.put(job, 1000), "from": 0}
+    return {"id": service.begin(uploads, None, user, new_id()).key, "from": 0}
 
 
 def test_a_job_gives_what_is_done_and_what_failed(service, uploads, gate):
@@ -111,7 +112,7 @@ def test_the_second_is_told_who_is_before_them(service, uploads, gate):
 def test_who_is_gone_lets_the_others_go_first(service, uploads, gate):
     first, second = begin(service, uploads("a")), begin(service, uploads("b"))
     assert wait_until(lambda: service.progress(first, None)["state"] == "running")
-    service.jobs.get(first["id"]).seen -= 60
+    service.queue.find(first["id"]).seen -= 60
     assert service.progress(second, None)["before"] == 0
     gate.release(8 * BATCH)
     assert wait_until(lambda: len(gate.begun) == 8 * BATCH)
@@ -134,7 +135,7 @@ def test_stop_keeps_what_is_done_and_begins_nothing_more(service, uploads, gate)
 def test_a_job_that_nobody_asks_for_stops(service, uploads, gate, monkeypatch):
     ask = begin(service, uploads("a"))
     assert wait_until(lambda: service.progress(ask, None)["state"] == "running")
-    service.jobs.get(ask["id"]).seen -= ABANDONED + 1
+    service.queue.find(ask["id"]).seen -= ABANDONED + 1
     gate.release(BATCH)
     assert wait_until(lambda: gate.closed == 1)
     assert len(gate.begun) == BATCH and service.progress(ask, None)["state"] == "stopped"
@@ -151,8 +152,9 @@ def test_what_breaks_ends_one_job_and_not_the_service(service, uploads, gate, mo
 def test_a_folder_belongs_to_who_is_logged_in(service, uploads, gate):
     ask = begin(service, uploads("a"), "ann")
     assert "rows" in service.progress(ask, "ann")
-    for method in (service.progress, service.stop, service.thumb, service.download):
-        assert method(ask | {"i": 0, "kind": "csv"}, "bob") == {
+    methods = (service.progress, service.stop, service.edit, service.thumb, service.download)
+    for method in (*methods, service.sheets):
+        assert method(ask | {"i": 0, "kind": "csv", "begin": True}, "bob") == {
             "error": "This folder is another person's."
         }
 
@@ -189,6 +191,43 @@ def test_an_edited_caption_says_so_in_the_exports(service, uploads, gate):
     assert back == {"file": "a0.jpg", "caption": "a0.jpg", "confidence": 0.5}
 
 
+# When there is no room for all --------------------------------------------------------------------
+
+
+def test_a_job_at_work_is_never_pushed_out_and_what_is_says_so(
+    uploads, gate, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "CACHE_BYTES", 3 * 40_000)
+    models = SimpleNamespace(get=lambda name=None: Model())
+    service = FolderService(models, KeptJobs(tmp_path / "state"))
+    small = [begin(service, uploads(name, 1)) for name in "ab"]
+    gate.release(2)
+    assert all(wait_until(lambda ask=a: state(service, ask) == "done") for a in small)
+    rows = service.progress(small[0], None)["rows"]
+
+    large = begin(service, uploads("c", 2 * BATCH))  # larger than the whole cache
+    gate.release(BATCH + 1)
+    assert wait_until(lambda: len(service.progress(large, None)["rows"]) == BATCH + 1)
+    found = service.progress(large, None)
+    assert (found["state"], found["gone"]) == ("running", "")
+    for ask in small:
+        assert service.progress(ask, None)["gone"] == ""
+    gate.release(BATCH)
+    assert wait_until(lambda: state(service, large) == "done")
+    assert service.progress(large, None)["gone"] == "" and "src" in service.thumb(
+        large | {"i": 0}, None
+    )
+
+    found = service.progress(small[0], None)
+    assert (found["state"], found["gone"], found["rows"]) == ("done", "crowded", rows)
+    assert "src" in service.download(small[0] | {"kind": "csv"}, None)
+    assert "no picture" in service.thumb(small[0] | {"i": 0}, None)["error"]
+
+
+def state(service, ask) -> str:
+    return service.progress(ask, None)["state"]
+
+
 # After a restart ----------------------------------------------------------------------------------
 
 
@@ -219,7 +258,7 @@ def test_what_is_done_comes_back_after_a_restart(uploads, gate, tmp_path):
         models, KeptJobs(where)
     )  # the first is still at work, as if it were killed
     found = anew.progress(ask, "ann")
-    assert found["state"] == "stopped" and found["restarted"] and found["total"] == BATCH + 3
+    assert (found["state"], found["gone"], found["total"]) == ("stopped", "restarted", BATCH + 3)
     assert found["rows"] == service.progress(ask, "ann")["rows"]
     assert anew.progress(ask, "bob") == {"error": "This folder is another person's."}
     assert "error" in anew.progress(ask, None)
@@ -227,6 +266,7 @@ def test_what_is_done_comes_back_after_a_restart(uploads, gate, tmp_path):
     assert same[0] == same[1] and same[0]["name"] == "captions.csv"
     assert anew.download(ask | {"kind": "zip"}, "ann")["name"] == "captions.zip"
     assert "no picture" in anew.thumb(ask | {"i": 0}, "ann")["error"]
+    assert "no longer held" in anew.sheets(ask | {"begin": True}, "ann")["error"]
     assert anew.item({"folder": started["id"], "i": 0}, "ann").problem == GONE
     for wrong in ("", "x", None, 3, "../" + started["id"]):
         assert "no longer held" in anew.progress({"id": wrong, "from": 0}, "ann")["error"]

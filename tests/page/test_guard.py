@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from captioner.page import accounts, sweep, upload_parser
+from captioner.page import accounts, sweep, upload_parser, uploads
 from captioner.page.accounts import Accounts
 from captioner.page.middleware import Guard, Hosts
 
@@ -198,7 +198,7 @@ def test_one_request_and_all_uploads_together_are_limited(folder, monkeypatch):
         parse([900] * 7, folder)
     assert refusal.value.status_code == 413
     assert len(list(folder.iterdir())) == held, "what came of it is gone"
-    monkeypatch.setattr(upload_parser, "MAX_HELD", 1000)
+    monkeypatch.setattr(uploads, "MAX_HELD", 1000)
     with pytest.raises(upload_parser.HTTPException) as refusal:
         parse([10], folder)
     assert refusal.value.status_code == 507 and "too many files" in refusal.value.detail
@@ -243,7 +243,7 @@ def test_a_server_that_is_open_to_others_without_accounts_says_so(folder, monkey
     from captioner.page import build, command, models
 
     class Page:
-        folders = SimpleNamespace(uploads_in_use=set, kept=SimpleNamespace(sweep=set))
+        folders = SimpleNamespace(queue=SimpleNamespace(files=set), kept=SimpleNamespace(sweep=set))
         share = ""
 
         def launch(self, **options):

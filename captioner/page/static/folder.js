@@ -2,6 +2,10 @@
 // ever grows. `job` is { id, rows, total, state, seconds } as far as it is known here.
 const root = element.querySelector(".c-folder");
 const KEEP = /\.(jpe?g|jpe|jfif|mpo|a?png|gif|webp|avif|hei[cf]|hif|tiff?|bmp|dib|jp2|j2k|p[pgbn]m|zip)$/i;
+const GONE = {
+  restarted: "The server was started anew in the meantime. What was captioned until then is here; the photos are not.",
+  crowded: "Of this folder the server holds only the captions any more: its photos have made room for later ones.",
+};
 let work = 0; // the number of what was begun last: what belongs to older work is dropped
 let job = null;
 const seen = new IntersectionObserver((entries) => {
@@ -88,6 +92,7 @@ async function follow(id, mine) {
 function update(answer) {
   answer.rows.forEach(add);
   if (answer.rows.length) arrange();
+  if (answer.gone && !job.gone) tell(GONE[answer.gone]);
   Object.assign(job, answer, { rows: [...job.rows, ...answer.rows] });
   const failed = job.rows.filter((row) => row.error).length;
   const good = job.rows.length - failed;
@@ -97,7 +102,6 @@ function update(answer) {
   else if (job.state === "running") say(`${good} of ${job.total} captioned`, detail, share);
   else if (job.state === "done") say(`${count(good, "photo")} captioned`, detail, 1);
   else say(`Stopped: ${job.rows.length} of ${job.total} done`, detail, share);
-  if (job.restarted) tell("The server was started anew in the meantime. What was captioned until then is here; the photos are not.");
   if (job.state === "failed") tell("Something broke on the server; what was done until then is here.");
   if (isOver()) {
     root.dataset.state = "shown";
@@ -120,7 +124,7 @@ function ended(sentence) {
 async function stop() {
   const mine = (work += 1);
   if (!job) { idle(); return; }
-  say(`Stopped: ${job.rows.length} of ${job.total} done`, "", 1);
+  if (!isOver()) say(`Stopped: ${job.rows.length} of ${job.total} done`, "", 1);
   root.dataset.state = "shown";
   buttons(false);
   const answer = await call("stop", { id: job.id, from: job.rows.length });
@@ -229,13 +233,40 @@ async function download(kind) {
   if (error) tell(error); else save(name, src);
 }
 
+// The zip with a sheet of heatmaps for each photo: the server draws them now, which takes a while.
+async function zipWithSheets() {
+  const mine = (work += 1);
+  let begin = true;
+  let zip = "";
+  tell("");
+  root.dataset.state = "busy";
+  buttons(true);
+  while (!zip) {
+    const { state, done, total, before, path, error, lost } = await call("sheets", { id: job.id, begin });
+    if (mine !== work) return;
+    begin &&= Boolean(lost);
+    if (lost) part("detail").textContent = "The server cannot be reached; trying again";
+    else if (error) { tell(error); break; }
+    else if (state === "waiting") say("Waiting", before ? `${count(before, "folder")} before yours` : "", 0);
+    else say(`${done} of ${count(total, "sheet")} drawn`, "", done / total);
+    if (state === "failed") tell("The zip with sheets could not be made: the server has no room for it, or something broke there.");
+    if (state === "failed" || state === "stopped") break;
+    zip = path;
+    if (!zip) await pause(lost ? 2000 : 400);
+    if (mine !== work) return;
+  }
+  update({ ...job, rows: [] });
+  const { root: address, api_prefix: prefix } = window.gradio_config;
+  if (zip) save("captions.zip", `${address}${prefix}/file=${encodeURI(zip)}`);
+}
+
 const actions = {
   choose: () => part("files").click(),
   directory: () => part("directory").click(),
   stop,
   csv: () => download("csv"),
   jsonl: () => download("jsonl"),
-  zip: () => download("zip"),
+  zip: () => (part("sheets").checked ? zipWithSheets() : download("zip")),
 };
 
 root.addEventListener("click", (event) => {
