@@ -8,7 +8,7 @@ import numpy as np
 from .attention import word_maps
 from .evidence import word_evidence
 from .interface import Model
-from .request import EVIDENCE
+from .request import ATTENTION, EVIDENCE
 
 M = TypeVar("M")
 
@@ -28,6 +28,11 @@ def heatmaps(
         for i, weights in enumerate(model.look(memory, captions)):
             placement = model.placement(memory, i)
             yield word_maps(weights.numpy(), words[i], placement, model.combine)
+
+
+def kinds(model: Model[M]) -> list[str]:
+    """The kinds of heatmap that a model has."""
+    return [] if not model.maps else [ATTENTION, EVIDENCE] if model.fades else [ATTENTION]
 
 
 def kind_of(model: Model[M], kind: str) -> str:

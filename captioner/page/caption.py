@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from captioner.batch.records import record
 from captioner.caption import Caption
 from captioner.captioner import DRAWN_SIDE, Captioner
 from captioner.errors import CaptionerError, PhotoError
+from captioner.heatmaps import kinds
 from captioner.machine import cores
 from captioner.photos import Photo, load_photo
 from captioner.request import Request
@@ -43,6 +44,7 @@ from .messages import (
     Place,
     Question,
     Superseded,
+    Thumbs,
     index,
     or_error,
     text,
@@ -57,6 +59,8 @@ THUMB = 168
 DRAWN = 1024
 """Pixels of the longer side that `Caption.overlay` draws at most."""
 CACHE_BYTES = 256 << 20
+MAPS = 100_000
+"""About the bytes of a caption with both kinds of heatmaps."""
 MAX_CAPTIONS = 100
 """Captions of one photo, a person's own included."""
 OTHERS = 2
@@ -71,11 +75,14 @@ def concurrency() -> int:
 @dataclass(frozen=True)
 class CaptionedPhoto:
     """A photo's captions, best first, and what they were made of: each by the captioner at the same
-    place. Behind them stand those of other models, and a person's own words."""
+    place. Behind them stand those of other models, and a person's own words. other_maps: by rank
+    and kind, the captions with the other kind of heatmaps, as far as it was asked for."""
 
     captions: list[Caption]
     captioners: list[Captioner]
     item: Item
+    other_maps: dict[tuple[int, str], Caption] = field(default_factory=dict)
+    making: threading.Lock = field(default_factory=threading.Lock)
 
     def captioner(self, question: Question) -> Captioner:
         """That of the caption that a question is about."""
@@ -132,14 +139,14 @@ class CaptionService:
         photo = CaptionedPhoto(captions, [captioner] * len(captions), item)
         image = best.photo.image
         return {
-            "id": self.cache.put(photo, image.width * image.height * 3 + 100_000),
+            "id": self.cache.put(photo, image.width * image.height * 3 + MAPS * len(captions)),
             "name": best.photo.name,
             "model": captioner.name,
             "seconds": round(seconds, 2),
             "width": best.photo.width,
             "height": best.photo.height,
             "layers": captioner.model.layers,
-            "heatmaps": bool(captioner.model.maps),
+            "heatmaps": kinds(captioner.model),
             "sampled": request.sample,
             "blank": best.blank,
             "captions": [_describe(c) for c in photo.captions],
@@ -213,7 +220,7 @@ class CaptionService:
                     about: CaptionAnswer = _describe(found) | {
                         "model": captioner.name,
                         "layers": captioner.model.layers,
-                        "heatmaps": bool(captioner.model.maps),
+                        "heatmaps": kinds(captioner.model),
                     }
                     answers.append({"rank": rank, "caption": about})
             return {"captions": answers}
@@ -233,7 +240,7 @@ class CaptionService:
 
     def _overlay(self, question: Question) -> Image.Image:
         """{"word", "strength", "band": whether the word is printed on it}"""
-        caption = self._photo(question).caption(question)
+        caption = self._caption(question)
         word = index(question, "word", len(caption.words), "word")
         options: dict[str, Any] = {}
         if (strength := question.get("strength")) is not None:
@@ -241,6 +248,14 @@ class CaptionService:
         if question.get("band") is False:
             options["label"] = None
         return caption.overlay(word, **options)
+
+    def thumbs(self, question: Question) -> Thumbs | Failure:
+        """Small overlays of all words of a caption, of the kind of heatmap that is asked for."""
+
+        def draw() -> Thumbs:
+            return {"thumbs": _thumbs(self._caption(question))}
+
+        return or_error(draw)
 
     def heads(self, question: Question) -> Heads | Failure:
         """Small overlays of a word for every head of a layer, and of their average."""
@@ -264,7 +279,7 @@ class CaptionService:
 
         def make() -> Download:
             photo = self._photo(question)
-            caption, kind = photo.caption(question), question.get("kind")
+            caption, kind = self._caption(question), question.get("kind")
             stem = Path(photo.item.name).stem or "photo"
             if kind == "sheet":
                 return {
@@ -288,6 +303,22 @@ class CaptionService:
     def _photo(self, question: Question) -> CaptionedPhoto:
         return self.cache.get(question.get("id"))
 
+    def _caption(self, question: Question) -> Caption:
+        """The caption that a question is about, with heatmaps of the kind {"maps"}, those that it
+        was made with where no kind is named. The other kind is made when it is first asked for."""
+        photo = self._photo(question)
+        caption = photo.caption(question)
+        kind = text(question, "maps") or caption.request.heatmaps
+        if kind == caption.request.heatmaps:
+            return caption
+        key = index(question, "rank", len(photo.captions), "caption"), kind
+        with photo.making:
+            if key not in photo.other_maps:
+                with self._at_work:
+                    other = photo.captioner(question).with_heatmaps(caption, kind)
+                photo.other_maps[key] = other
+            return photo.other_maps[key]
+
 
 def _share(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
@@ -307,7 +338,6 @@ def _at_drawn_size(caption: Caption, name: str) -> Caption:
 
 def _describe(caption: Caption) -> CaptionAnswer:
     """What the page shows of a caption, its words with their small heatmaps."""
-    small = _small(caption, THUMB)
     # Shown first: of the longer words, which name things, the one whose map is the most pointed.
     peaks = [0 if w.heatmap is None else w.heatmap.max() + (len(w.text) > 2) for w in caption.words]
     return {
@@ -319,9 +349,10 @@ def _describe(caption: Caption) -> CaptionAnswer:
                 "text": w.text,
                 "probability": _known(w.probability),
                 "given": w.given,
-                "thumb": "" if w.heatmap is None else _thumb(small, w.heatmap),
+                "doubtful": w.doubtful,
+                "thumb": thumb,
             }
-            for w in caption.words
+            for w, thumb in zip(caption.words, _thumbs(caption), strict=True)
         ],
     }
 
@@ -335,6 +366,12 @@ def _small(caption: Caption, side: int) -> Image.Image:
     image = caption.photo.image.copy()
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return image
+
+
+def _thumbs(caption: Caption) -> list[str]:
+    """A small overlay of each word; "" of one without a heatmap."""
+    small = _small(caption, THUMB)
+    return ["" if w.heatmap is None else _thumb(small, w.heatmap) for w in caption.words]
 
 
 def _thumb(small: Image.Image, heatmap: np.ndarray) -> str:

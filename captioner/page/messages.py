@@ -37,11 +37,13 @@ class Download(TypedDict):
 
 class WordAnswer(TypedDict):
     """thumb: a small picture of the photo under the word's heat; "" without heatmaps. given:
-    whether the person gave the word and the model did not choose it."""
+    whether the person gave the word and the model did not choose it. doubtful: whether it names a
+    thing that may well not be there."""
 
     text: str
     probability: float | None
     given: bool
+    doubtful: bool
     thumb: str
 
 
@@ -56,7 +58,7 @@ class CaptionAnswer(TypedDict):
     own: NotRequired[bool]
     model: NotRequired[str]
     layers: NotRequired[list[str]]
-    heatmaps: NotRequired[bool]
+    heatmaps: NotRequired[list[str]]
 
 
 class AddedCaption(TypedDict):
@@ -74,7 +76,8 @@ class Compared(TypedDict):
 
 class PhotoAnswer(TypedDict):
     """A photo that was captioned. id: for questions about its pictures. captions: best first.
-    width, height: of the photo as it came, in pixels. blank: it is a picture without content."""
+    width, height: of the photo as it came, in pixels. heatmaps: the kinds of them that the model
+    has. blank: it is a picture without content."""
 
     id: str
     name: str
@@ -83,7 +86,7 @@ class PhotoAnswer(TypedDict):
     width: int
     height: int
     layers: list[str]
-    heatmaps: bool
+    heatmaps: list[str]
     sampled: bool
     blank: bool
     captions: list[CaptionAnswer]
@@ -99,6 +102,12 @@ class Place(TypedDict):
     """before: how many photos are captioned before this page's."""
 
     before: int
+
+
+class Thumbs(TypedDict):
+    """A small picture of the heat of every word of a caption."""
+
+    thumbs: list[str]
 
 
 class Heads(TypedDict):

@@ -63,6 +63,7 @@ def caption_tab(service: CaptionService, folders: FolderService) -> None:
                     service.explain,
                     service.compare,
                     service.overlay,
+                    service.thumbs,
                     service.heads,
                     service.download,
                 ),

@@ -125,7 +125,8 @@ def shown(builtin, photos) -> tuple[CaptionService, str]:
         ("overlay", {"strength": "much"}), ("overlay", {"strength": float("nan")}),
         ("heads", {"id": None}), ("heads", {"word": 99}), ("heads", {"layer": 99}),
         ("heads", {"layer": -1}), ("download", {"kind": "../etc"}), ("download", {"rank": 3}),
-        ("photo", {"id": ""}),
+        ("photo", {"id": ""}), ("overlay", {"maps": "x"}), ("thumbs", {"maps": "x"}),
+        ("thumbs", {"rank": 9}), ("thumbs", {"id": None}),
     ],
 )  # fmt: skip
 def test_forged_questions_get_a_sentence(shown, way, forged):
@@ -150,6 +151,22 @@ def test_a_person_s_own_words_are_read_as_the_library_reads_them(shown, model, p
     assert "no words" in service.explain({"id": name, "text": " ... "})["error"]
     assert "error" in service.explain({"id": name, "text": "x" * 501})
     assert "error" in service.explain({"id": name, "text": "dog " * 120})
+
+
+def test_the_other_kind_of_map_is_made_once_when_it_is_first_asked_for(shown, monkeypatch):
+    service, name = shown
+    captioner = service.models.get()
+    made, work = [], captioner.with_heatmaps
+    monkeypatch.setattr(captioner, "with_heatmaps", lambda *of: made.append(of) or work(*of))
+    ask = {"id": name, "rank": 1, "word": 1, "kind": "overlay"}
+    first = service.overlay(ask)
+    assert service.overlay(ask | {"maps": "attention"}) == first and not made
+    other = ask | {"maps": "evidence"}
+    thumbs = service.thumbs(other)["thumbs"]
+    assert all(t.startswith("data:image/jpeg") for t in thumbs)
+    assert thumbs != service.thumbs(ask)["thumbs"]
+    assert service.overlay(other) != first and "src" in service.download(other)
+    assert len(made) == 1
 
 
 def test_two_models_side_by_side(builtin, model, photos, tmp_path):

@@ -1,12 +1,19 @@
-// The heat on the photo, and that of each layer and head.
-const overlays = new Map(); // "id rank word strength band" -> promise of a decoded image
+// The heat on the photo, of the kind that is chosen, and that of each layer and head.
+const overlays = new Map(); // "id rank word maps strength band" -> promise of a decoded image
 let layer = 0;
 const strength = () => Number(part("strength").value) / 100;
 
-const hasHeat = () => caption().heatmaps ?? shown.heatmaps;
+// The kinds of heat that the caption in view has, and the one in view: attention comes with the
+// caption, evidence is made when it is first asked for.
+const kinds = () => caption().heatmaps ?? shown.heatmaps;
+function kind() {
+  const chosen = part("kinds").querySelector(":checked").value;
+  return kinds().includes(chosen) ? chosen : kinds()[0];
+}
+const SHOWS = { attention: "Where the model looked for", evidence: "What speaks for" };
 
 function overlay(i) {
-  const question = { id: shown.id, rank, word: i, strength: strength(), band: part("band").checked };
+  const question = { id: shown.id, rank, word: i, maps: kind(), strength: strength(), band: part("band").checked };
   const key = Object.values(question).join(" ");
   if (!overlays.has(key)) {
     overlays.set(key, call("overlay", question).then(async ({ src, error }) => {
@@ -31,13 +38,14 @@ async function showHeat() {
   if (pending && pending.preview !== shown.preview) return; // another photo is in view
   const heat = part("heat");
   const mine = (wanted += 1);
-  if (!hasHeat() || !part("heat-on").checked || !caption().words.length) { heat.hidden = true; return; }
+  if (!kinds().length || !part("heat-on").checked || !caption().words.length) { heat.hidden = true; return; }
   try {
     const image = await overlay(word);
     if (mine !== wanted) return;
     heat.src = image.src;
-    heat.alt = `Where the model looked for “${caption().words[word].text}”: ${caption().text}`;
+    heat.alt = `${SHOWS[kind()]} “${caption().words[word].text}”: ${caption().text}`;
     heat.dataset.word = word;
+    heat.dataset.maps = kind();
     heat.dataset.rank = rank;
     heat.hidden = false;
   } catch (error) {
@@ -49,13 +57,39 @@ async function showHeat() {
 
 // All words in turn, beginning beside the one in view, so that walking waits for nothing.
 async function fetchAhead() {
-  const key = () => `${shown?.id} ${rank} ${strength()} ${part("band").checked}`;
+  const key = () => shown && `${shown.id} ${rank} ${kind()} ${strength()} ${part("band").checked}`;
   const mine = key();
-  const many = hasHeat() ? caption().words.length : 0;
+  const many = kinds().length ? caption().words.length : 0;
   for (let step = 0; step < many && mine === key(); step += 1) {
     try { await overlay((word + step) % many); } catch { return; }
   }
 }
+
+// The small heatmaps below, of the kind in view. They are kept with the caption.
+async function showThumbs() {
+  const mine = caption();
+  const maps = kind();
+  if (!maps) return;
+  mine.thumbs ??= { [kinds()[0]]: mine.words.map((w) => w.thumb) };
+  if (!mine.thumbs[maps]) {
+    const { thumbs, error } = await call("thumbs", { id: shown.id, rank, maps });
+    if (error) return; // the large heat says so
+    mine.thumbs[maps] = thumbs;
+  }
+  if (!shown || mine !== caption() || maps !== kind()) return;
+  part("strip").querySelectorAll("img").forEach((image, i) => {
+    image.src = mine.thumbs[maps][i];
+    image.alt = SHOWS[maps]; // the word follows
+  });
+}
+
+part("kinds").addEventListener("change", async () => {
+  if (!shown) return;
+  part("frame").setAttribute("aria-busy", "true");
+  await Promise.all([showHeat(), showThumbs()]);
+  part("frame").removeAttribute("aria-busy");
+  if (shown) fetchAhead();
+});
 
 let resting = null;
 part("strength").addEventListener("input", () => {

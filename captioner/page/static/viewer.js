@@ -164,7 +164,7 @@ function present() {
   part("answer").hidden = false;
   part("seconds").textContent = `${answer.seconds.toFixed(answer.seconds < 9.95 ? 1 : 0)} s`;
   part("size").textContent = `${answer.width} × ${answer.height}`;
-  for (const name of ["layers", "tools", "overlay", "sheet"]) part(name).hidden = !answer.heatmaps;
+  for (const name of ["layers", "tools", "overlay", "sheet"]) part(name).hidden = !answer.heatmaps.length;
   closeOwn();
   part("draw").hidden = !answer.sampled;
   part("announce").textContent = caption().text;
@@ -237,10 +237,10 @@ async function openTab(name) {
 
 // What people do -----------------------------------------------------------------------------------
 
-async function download(kind) {
+async function download(file) {
   const heat = part("heat-on").checked;
-  const view = { word, strength: heat ? strength() : 0, band: heat && part("band").checked };
-  const { name, src, error } = await call("download", { id: shown.id, rank, kind, ...view });
+  const view = { word, maps: kind(), strength: heat ? strength() : 0, band: heat && part("band").checked };
+  const { name, src, error } = await call("download", { id: shown.id, rank, kind: file, ...view });
   if (error) tell(error); else save(name, src);
 }
 

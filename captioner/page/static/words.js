@@ -12,17 +12,23 @@ function showCaption() {
       line.append(text.slice(at, found));
       at = found + w.text.length;
     } else line.append(" ");
-    const likely = `${percent(w.probability)}${w.given ? ", given by you" : ""}`;
+    const likely = percent(w.probability) + (w.given ? ", given by you" : "")
+      + (w.doubtful ? ", may not be on the photo" : "");
     line.append(make("button", {
-      type: "button", class: w.given ? "c-word c-given" : "c-word", "data-word": i,
+      type: "button", "data-word": i,
+      class: `c-word${w.given ? " c-given" : ""}${w.doubtful ? " c-doubtful" : ""}`,
       style: `--p:${w.probability}`, "aria-label": `${w.text}, ${likely}`, title: likely,
     }, w.text));
   });
   line.append(text.slice(at));
+  part("doubt").hidden = !words.some((w) => w.doubtful);
+  part("kinds").hidden = kinds().length < 2;
   part("strip").replaceChildren(...words.map((w, i) => make("button", {
     type: "button", class: "c-thumb", "data-word": i,
-  }, ...(w.thumb ? [make("img", { src: w.thumb, alt: "Where the model looked for" })] : []),
-  make("span", {}, w.text), make("small", {}, percent(w.probability) + (w.given ? ", given" : "")))));
+  }, ...(w.thumb ? [make("img", { src: w.thumb, alt: "" })] : []),
+  make("span", { class: w.doubtful ? "c-doubtful" : "" }, w.text),
+  make("small", {}, percent(w.probability) + (w.given ? ", given" : "") + (w.doubtful ? ", doubtful" : "")))));
+  showThumbs();
   part("confidence").textContent = percent(confidence);
   part("meter").style.width = `${100 * confidence}%`;
   word = Math.min(first, Math.max(0, words.length - 1));
@@ -105,10 +111,11 @@ function choose(i, focus) {
       if (on && focus === group) button.focus({ preventScroll: group === "caption" });
     }
   }
-  const { text, probability, given } = words[word];
+  const { text, probability, given, doubtful } = words[word];
   part("now").replaceChildren(make("b", {}, text), given || caption().own
     ? ` is ${percent(probability)} likely for the model, ${given ? "given by you, " : ""}`
-    : ` was ${percent(probability)} likely, `, `word ${word + 1} of ${words.length}`);
+    : ` was ${percent(probability)} likely, `, doubtful ? "may not be on the photo, " : "",
+  `word ${word + 1} of ${words.length}`);
   showHeat();
   if (part("layers").open) showHeads();
 }
