@@ -71,7 +71,7 @@ class Caption:
     """A caption of one photo.
 
     confidence: the geometric mean of the probabilities of its tokens, the end included and a given
-        prefix not: 0 to 1.
+        prefix not: 0 to 1; by the temperature that the model has for it (`finish.confidence`).
     alternatives: further captions of the photo, best first; they have no alternatives of their own.
     score: what the search ranked it by (log-probability, length-normalised if the search does so).
     ids: its token ids, by which `Captioner.word_attention` looks again; request: what was asked.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,13 +44,28 @@ def finish(
         )
         for i, s in enumerate(spans)
     ]  # fmt: skip
-    chosen = found.logprobs[given:]
-    confidence = math.exp(sum(chosen) / len(chosen)) if chosen else 1.0
+    sure = confidence(found.logprobs[given:], model.about)
     own_end = len(found.logprobs) > len(found.ids) and found.logprobs[-1] > math.log(0.5)
     whole = own_end or longest is None or len(found.ids) < longest
     text = model.tokenizer.sentence(found.ids, whole=whole)
     kind = "" if maps is None else kind_of(model, request.heatmaps)
     return Caption(
-        text, confidence, words, score=found.score, ids=found.ids,
+        text, sure, words, score=found.score, ids=found.ids,
         maps=kind, seen=placement.seen if placement else WHOLE, request=request, photo=photo,
     )  # fmt: skip
+
+
+def confidence(logprobs: Sequence[float], about: Mapping[str, Any]) -> float:
+    """How sure a model is of a caption, 0 to 1: the geometric mean of the probabilities of its
+    tokens, to the power of 1 / `confidence_temperature` where the model has one (in `about`). With
+    it the confidence is about the share of the caption's words that people use of such a photo;
+    `python -m eval coco` fits it (temperature scaling, Guo et al. 2017, of a whole caption)."""
+    if not logprobs:
+        return 1.0
+    return math.exp(sum(logprobs) / len(logprobs) / confidence_temperature(about))
+
+
+def confidence_temperature(about: Mapping[str, Any]) -> float:
+    """The temperature of a model's confidence; 1 for a model that has none."""
+    known = about.get("confidence_temperature")
+    return float(known) if isinstance(known, (int, float)) and known > 0 else 1.0

@@ -7,9 +7,11 @@ The second line is Karpathy's protocol: 5,000 photos of COCO 2014, five referenc
 
 The captions come from the folder job, so OUT holds its captions.jsonl (a line a photo, written as
 it is made), and then results.json (COCO result format), scores.json, report.html, and
-confidence.svg, which shows whether the captions that the model is surer of are better. The same
-command again continues where it stopped. Every published score of the model in the box comes from
-this command.
+confidence.svg, which shows whether the captions that the model is surer of are better. It says how
+many of its words people used of the photo, too, by their probability, and which temperature makes a
+caption's confidence that share; `python -m train release --confidence scores.json` stores it. The
+same command again continues where it stopped. Every published score of the model in the box comes
+from this command.
 """
 
 import argparse
@@ -30,6 +32,7 @@ from captioner.batch.sources import Ignored
 from captioner.batch.spec import JobSpec
 from captioner.errors import DataError
 from captioner.exits import Exit, run
+from captioner.finish import confidence_temperature
 from captioner.metrics.matching import match
 from captioner.metrics.readers import Candidate, References, read_references
 from captioner.metrics.report import write_report
@@ -40,7 +43,7 @@ from captioner.signals import stopping
 from captioner.texts import to_line
 
 from .common import add_machine, parser
-from .confidence import reliability, write_picture
+from .confidence import judge, sentences, write_picture
 
 BATCH = 32
 STOPPED = "Stopped; the same command continues."
@@ -192,10 +195,11 @@ def _score(
         matched.captions, [references.captions[i] for i in matched.images], DEFAULT_METRICS,
         bootstrap=options.bootstrap,
     )  # fmt: skip
-    name = engine.model.name
-    confidence = reliability(
-        [records[references.ids[i]]["confidence"] for i in matched.images],
-        scores.metrics["CIDEr-D"].per_image,
+    name, temperature = engine.model.name, confidence_temperature(engine.model.model.about)
+    confidence = judge(
+        [records[references.ids[i]] for i in matched.images],
+        [references.captions[i] for i in matched.images],
+        scores.metrics["CIDEr-D"].per_image, temperature,
     )  # fmt: skip
     content = scores.to_dict() | {
         "confidence": confidence, "model": name, "settings": engine.settings,
@@ -207,9 +211,5 @@ def _score(
     print(f"{name} on {options.annotations}\n\n{scores.table()}\n\n{scores.signature}")
     if confidence.get("rank_correlation") is not None:
         write_picture(out / "confidence.svg", name, confidence)
-        low, high = confidence["interval"]
-        print(
-            "\nConfidence and a caption's own CIDEr-D have a rank correlation of "
-            f"{confidence['rank_correlation']:.2f} ({low:.2f} to {high:.2f})."
-        )
+    print("", *sentences(confidence, temperature), sep="\n")
     print(f"\nThe captions, scores and the report page are in {out}.")

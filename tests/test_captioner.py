@@ -124,6 +124,19 @@ def test_a_prefix_is_not_in_the_confidence(small, photos):
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("known, power", [(2.0, 0.5), (None, 1), (0, 1), ("much", 1)])
+def test_the_temperature_of_confidence_changes_no_caption(small, photos, monkeypatch, known, power):
+    before = small.caption(photos[0], alternatives=2)
+    monkeypatch.setitem(small.model.config.about, "confidence_temperature", known)
+    after = small.caption(photos[0], alternatives=2)
+    for one, other in zip(
+        (before, *before.alternatives), (after, *after.alternatives), strict=True
+    ):
+        assert (one.text, one.score, one.words) == (other.text, other.score, other.words)
+        assert other.confidence == pytest.approx(one.confidence**power)
+    assert after.confidence < 1 and before.confidence < 1
+
+
 def test_a_caption_that_is_read_is_as_probable_as_when_it_was_written(small, photos):
     written = small.caption(photos)
     memory = small.model.see([c.photo for c in written], Request())

@@ -9,7 +9,15 @@ import pytest
 from PIL import Image
 
 from eval import coco, speed, startup
-from eval.confidence import rank_correlation, reliability, write_picture
+from eval.confidence import (
+    calibration,
+    confirmed,
+    rank_correlation,
+    reliability,
+    sentences,
+    words_by_probability,
+    write_picture,
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +66,9 @@ def test_it_leaves_results_scores_and_a_report(photos, folder, capsys):
     assert scores["confidence"]["rank_correlation"] is None
     assert len(scores["confidence"]["groups"]) == 5
     assert not (photos / "out" / "confidence.svg").exists()
-    assert "CIDEr-D" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "CIDEr-D" in printed and "confidence temperature of 1.00" in printed
+    assert sum(group["words"] for group in scores["confidence"]["words"]) > 0
 
     from typer.testing import CliRunner
 
@@ -190,3 +200,37 @@ def test_confidence_is_judged_by_the_order_of_the_captions(tmp_path):
     low, high = reliability(list(sure), rng.random(200))["interval"]
     assert low < 0 < high
     assert reliability([0.5, None], np.ones(2)) == {}  # a server need not say
+
+
+def test_a_word_is_confirmed_where_people_used_it_of_that_photo():
+    records = [
+        {"words": [{"text": t, "probability": p} for t, p in words]}
+        for words in (
+            [("A", 0.95), ("dog's", 0.6), ("t-shirt", 0.1)],
+            [("Dog", 0.2), ("sleeps", 0.5), ("fire", 1.0)],
+        )
+    ]
+    people = [["the dog's hat", "a t-shirt"], ["A dog is asleep.", "by the fire!"]]
+    found = confirmed(records, people)
+    assert [one.tolist() for one in found] == [[True, True, True], [True, False, True]]
+    groups = words_by_probability(records, found)
+    assert [(g["from"], g["words"], g["confirmed"]) for g in groups] == [
+        (0.0, 1, 1.0), (0.2, 1, 1.0), (0.5, 2, 0.5), (0.9, 2, 1.0),
+    ]  # fmt: skip
+    records[0]["words"][0]["probability"] = None  # a server need not say
+    assert words_by_probability(records, found) == []
+
+
+@pytest.mark.parametrize("made_with", [1.0, 1.25])
+def test_the_temperature_of_confidence_is_found_again(made_with):
+    rng = np.random.default_rng(0)
+    plain = rng.uniform(0.3, 0.95, 4000)
+    shares = rng.binomial(10, plain ** (1 / 1.6)) / 10
+    found = calibration(list(plain ** (1 / made_with)), shares, made_with)
+    low, high = found["interval"]
+    assert found["temperature"] == pytest.approx(1.6, abs=0.04) and low < 1.6 < high < low + 0.15
+    assert found["error"] > 0.05 > 0.02 > found["error_with_it"]
+    again = calibration(list(plain ** (1 / 1.6)), shares, 1.6)
+    assert again["temperature"] == found["temperature"], "fitted anew, it stays"
+    [line] = sentences({"calibration": found}, made_with)
+    assert f"temperature of {made_with:.2f}" in line and f"{found['temperature']:.2f} (" in line

@@ -1,5 +1,7 @@
 """Putting a trained model into the package."""
 
+import json
+
 import torch
 
 from captioner.model import CaptionModel
@@ -48,3 +50,24 @@ def test_weights_are_averaged_with_those_of_another_model(model, tmp_path, capsy
     one, out = (CaptionModel.load(tmp_path / name).state_dict() for name in ("one", "out"))
     for name, values in one.items():
         torch.testing.assert_close(out[name], values + 0.25, atol=2e-3, rtol=2e-3)
+
+
+def test_what_was_measured_of_its_confidence_goes_with_the_model(model, tmp_path, capsys):
+    model.save(tmp_path / "model")
+    (tmp_path / "card.md").write_text("A model.\n")
+    found = {"metrics": {}, "confidence": {"calibration": {"temperature": 1.4}}}
+    (tmp_path / "scores.json").write_text(json.dumps(found))
+    words = [str(tmp_path / "model"), "--name", "n", "--version", "1", "--trained-on", "x",
+             "--card", str(tmp_path / "card.md"), "--out", str(tmp_path / "out")]  # fmt: skip
+    given = ["--confidence", str(tmp_path / "scores.json"), "--doubtful-below"]
+    assert main([*words, *given, "0.3"]) == 0
+    about = CaptionModel.load(tmp_path / "out").config.about
+    assert about["confidence_temperature"] == 1.4 and about["doubtful_below"] == 0.3
+    assert main(words) == 0
+    assert not CaptionModel.load(tmp_path / "out").config.about.keys() & {
+        "confidence_temperature", "doubtful_below",
+    }  # fmt: skip
+    assert main([*words, *given, "3"]) == 2 and "0 to 1" in capsys.readouterr().err
+    (tmp_path / "scores.json").write_text('{"metrics": {}, "confidence": {}}')
+    assert main([*words, *given, "0.3"]) == 2
+    assert "has no temperature of confidence" in capsys.readouterr().err

@@ -43,6 +43,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scores", nargs=2, action="append", default=[], metavar=("DATA", "FILE"))
     parser.add_argument("--card", type=Path, required=True)
     parser.add_argument(
+        "--confidence", type=Path, metavar="FILE",
+        help="the scores.json of a validation set: the temperature that it found for captions' "
+        "confidence is stored with the model, and changes no caption",
+    )  # fmt: skip
+    parser.add_argument(
+        "--doubtful-below", metavar="P",
+        help="mark things that the model names with a probability below P as doubtful",
+    )  # fmt: skip
+    parser.add_argument(
         "--temperature", type=float, default=1.0, metavar="T",
         help="divide the logits by T: self-critical training leaves a model surer than it is right",
     )  # fmt: skip
@@ -69,6 +78,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _release(options: argparse.Namespace) -> None:
     scores = {data: _scores(Path(file)) for data, file in options.scores}
+    measured = {
+        "confidence_temperature": options.confidence and _confidence(options.confidence),
+        "doubtful_below": options.doubtful_below
+        and _share("--doubtful-below", options.doubtful_below),
+    }
     if not options.temperature > 0:
         raise DataError("--temperature must be above 0.")
     _check_out(options)
@@ -85,6 +99,7 @@ def _release(options: argparse.Namespace) -> None:
         "version": options.version,
         "trained_on": options.trained_on,
         "scores": scores,
+        **{name: value for name, value in measured.items() if value is not None},
     }
     weights = options.weights or model.config.weights
     model.config = dataclasses.replace(model.config, about=about, weights=weights)
@@ -100,6 +115,7 @@ def _check_out(options: argparse.Namespace) -> None:
     models = [options.model, *(Path(folder) for folder, _ in options.ensemble)]
     models += [Path(options.average[0])] if options.average else []
     read = [path / name for path in models for name in SAVED]
+    read += [options.confidence] if options.confidence else []
     guard = Guard([*read, options.card, *(file for _, file in options.scores)])
     for name in SAVED:
         guard.check_each(options.out / name, "--out", lambda path: _is_model(path.parent))
@@ -160,6 +176,16 @@ def _scores(path: Path) -> dict[str, float]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} does not hold scores as `python -m eval coco` writes them: {error}."
+        ) from error
+
+
+def _confidence(path: Path) -> float:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return float(content["confidence"]["calibration"]["temperature"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} has no temperature of confidence as `python -m eval coco` finds it: {error}."
         ) from error
 
 
