@@ -28,7 +28,9 @@ from captioner.photos import Limits
 from captioner.photos.decode import DECODERS
 from captioner.photos.sniff import kind_of
 
+from . import iptc
 from .containers import BrokenFileError, Part, file_type, parts, tiff_tags
+from .older_places import EXIF_START, is_exif, is_photoshop
 from .xmp import DEFAULT, DESCRIPTION, is_packet, packet_of, values
 
 XMP_PLACES = {
@@ -43,8 +45,6 @@ EXIF_PLACES = {
     "0/34665.0/0/37510": "EXIF UserComment",
     "0/40092": "EXIF XPComment",
 }
-EXIF_START = b"Exif\0\0"
-PHOTOSHOP_START = b"Photoshop 3.0\0"
 MAX_TEXT = 1 << 24
 """Bytes of a compressed text, unpacked."""
 
@@ -66,6 +66,15 @@ def descriptions(data: bytes) -> Iterator[Description]:
         text = " ".join(raw.replace("\0", " ").split())
         if not _is_automatic(text):
             yield Description(place, text)
+
+
+def texts(data: bytes) -> dict[str, str]:
+    """The first text in each place of a photo's file, whoever wrote it; blank ones are none."""
+    found: dict[str, str] = {}
+    for place, raw in _places(data):
+        if text := " ".join(raw.replace("\0", " ").split()):
+            found.setdefault(place, text)
+    return found
 
 
 def read_photo(file: Path, limits: Limits) -> bytes:
@@ -109,10 +118,10 @@ def _places(data: bytes) -> Iterator[tuple[str, str]]:
 def _of_jpeg(every: list[Part]) -> Iterator[tuple[str, str]]:
     photoshop = b""
     for part in every:
-        if part.kind == "FFE1" and bytes(part.content[:6]) == EXIF_START:
+        if is_exif(part):
             yield from _of_exif(part.content)
-        elif part.kind == "FFED" and bytes(part.content[:14]) == PHOTOSHOP_START:
-            photoshop += part.content[14:]
+        elif is_photoshop(part):
+            photoshop += part.content[len(iptc.START) :]
     yield from _of_photoshop(photoshop)
     yield from (("JPEG comment", _text(bytes(p.content))) for p in every if p.kind == "FFFE")
 
@@ -146,7 +155,7 @@ def _of_png_text(kind: str, content: bytes) -> Iterator[tuple[str, str]]:
             if name.endswith(("exif", "APP1")):
                 yield from _of_exif(memoryview(profile))
             elif name.endswith(("iptc", "8bim")):
-                yield from _of_photoshop(profile.removeprefix(PHOTOSHOP_START))
+                yield from _of_photoshop(profile.removeprefix(iptc.START))
 
 
 def _of_other(data: bytes) -> Iterator[tuple[str, str]]:
@@ -214,29 +223,15 @@ def _exif_text(kind: str, content: bytes, big_endian: bool) -> str:
 
 
 def _of_photoshop(content: bytes) -> Iterator[tuple[str, str]]:
-    """IPTC among Photoshop's image resources: 8BIM, number, name, size, data; all padded."""
-    at = 0
-    while content[at : at + 4] == b"8BIM" and at + 12 <= len(content):
-        number = int.from_bytes(content[at + 4 : at + 6], "big")
-        start = at + 6 + (content[at + 6] + 2) // 2 * 2
-        size = int.from_bytes(content[start : start + 4], "big")
-        if number == 0x0404:
-            yield from _of_iptc(content[start + 4 : start + 4 + size])
-        at = start + 4 + size + size % 2
+    for one in iptc.resources(content):
+        if one.number == iptc.IPTC:
+            yield from _of_iptc(one.content)
 
 
 def _of_iptc(content: bytes) -> Iterator[tuple[str, str]]:
-    """IIM 4.2: each data set is 1C, record, number, size, data. Caption-Abstract is 2:120."""
-    at = 0
-    while at + 5 <= len(content) and content[at] == 0x1C:
-        size = int.from_bytes(content[at + 3 : at + 5], "big")
-        start = at + 5
-        if size & 0x8000:  # the size of the size
-            start += size & 0x7FFF
-            size = int.from_bytes(content[at + 5 : start], "big")
-        if content[at + 1 : at + 3] == b"\x02\x78":
-            yield "IPTC Caption-Abstract", _text(content[start : start + size])
-        at = start + size
+    for one in iptc.data_sets(content):
+        if one.name == iptc.CAPTION:
+            yield "IPTC Caption-Abstract", _text(one.content)
 
 
 def _text(content: bytes) -> str:

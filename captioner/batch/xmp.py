@@ -1,7 +1,5 @@
 """XMP packets: what they say, and where they are in a photo's file.
 
-A packet is put into a file without a touch to anything else: every other byte stays, and what is
-addressed from the beginning of the file (the pages of a TIFF, a maker's notes) stays where it is.
 Adobe's XMP specification, part 3, says where packets go.
 """
 
@@ -15,14 +13,13 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from .containers import BrokenFileError, Part, Tiff, file_type, parts
+from .containers import BrokenFileError, Part, file_type
+from .embed import in_jpeg, in_png, in_tiff, in_webp
 
 JPEG_START = b"http://ns.adobe.com/xap/1.0/\0"
 PNG_START = b"XML:com.adobe.xmp\0"
 TAG = 700
 """Of a TIFF."""
-MAX_SEGMENT = 65_533
-"""Bytes of a JPEG's segment, without the two of its length."""
 
 DESCRIPTION = "{http://purl.org/dc/elements/1.1/}description"
 ALT_TEXT = "{http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/}AltTextAccessibility"
@@ -166,108 +163,17 @@ def embed(data: bytes, packet: bytes) -> bytes:
 
     Raises BrokenFileError, also when a JPEG has no room for it.
     """
-    place = {"JPEG": _in_jpeg, "PNG": _in_png, "WebP": _in_webp, "TIFF": _in_tiff}
     try:
-        return place[file_type(data) or ""](data, packet)
-    except (KeyError, struct.error, IndexError, OverflowError):
-        raise BrokenFileError("its parts do not fit together") from None
-
-
-def _in_jpeg(data: bytes, packet: bytes) -> bytes:
-    """In place of the old one, else behind the JFIF and Exif segments."""
-    content = JPEG_START + packet
-    if len(content) > MAX_SEGMENT:
-        raise BrokenFileError("its XMP would be more than a JPEG has room for")
-    start = end = 2
-    first = True
-    for part in parts(data):
-        if is_packet(part):
-            start, end = part.start, part.end
-            break
-        first = first and part.kind in ("FFE0", "FFE1")
-        if first:
-            start = end = part.end
-    segment = b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
-    return data[:start] + segment + data[end:]
-
-
-def _in_png(data: bytes, packet: bytes) -> bytes:
-    """In place of the old one, else before the picture."""
-    every = list(parts(data))
-    old = next(filter(is_packet, every), None)
-    picture = next((part.start for part in every if part.kind == "IDAT"), None)
-    if picture is None:
-        raise BrokenFileError("it has no picture")
-    start, end = (old.start, old.end) if old else (picture, picture)
-    content = PNG_START + bytes(4) + packet
-    chunk = b"iTXt" + content
-    chunk = struct.pack(">I", len(content)) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return data[:start] + chunk + data[end:]
-
-
-def _in_webp(data: bytes, packet: bytes) -> bytes:
-    """In place of the old one, else as the last chunk. The header of the extended format says that
-    it is there (RFC 9649, section 2.7)."""
-    *chunks, rest = parts(data)
-    if not chunks:
-        raise BrokenFileError("it has no picture")
-    new = _chunk(b"XMP ", packet)
-    body = []
-    if chunks[0].kind == "VP8X":
-        header = bytearray(chunks.pop(0).content)
-        header[0] |= 0x04
-        body.append(_chunk(b"VP8X", bytes(header)))
-    else:
-        body.append(_chunk(b"VP8X", _extended(chunks[0])))
-    old = next(filter(is_packet, chunks), None)
-    body += [new if chunk is old else data[chunk.start : chunk.end] for chunk in chunks]
-    body += [] if old else [new]
-    content = b"WEBP" + b"".join(body)
-    return b"RIFF" + struct.pack("<I", len(content)) + content + data[rest.start :]
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
-
-
-def _extended(picture: Part) -> bytes:
-    """The extended format's header for a file that is a picture alone."""
-    content, clear = picture.content, 0
-    if picture.kind == "VP8L":
-        bits: int = struct.unpack_from("<I", content, 1)[0]
-        width, height, clear = bits & 0x3FFF, bits >> 14 & 0x3FFF, bits >> 28 & 1
-    elif picture.kind == "VP8 ":
-        width, height = ((side & 0x3FFF) - 1 for side in struct.unpack_from("<HH", content, 6))
-    else:
-        raise BrokenFileError("it has no picture")
-    size = width.to_bytes(3, "little") + height.to_bytes(3, "little")
-    return bytes((0x04 | clear << 4, 0, 0, 0)) + size
-
-
-def _in_tiff(data: bytes, packet: bytes) -> bytes:
-    """The packet and a new first directory go to the end; nothing that is there is moved."""
-    tiff = Tiff.of(memoryview(data))
-    old = tiff.read(tiff.offset, tiff.pointer)
-    entries = tiff.entries(old)
-    kept = [(tiff.read("H", at), data[at : at + entries.step]) for at in entries]
-    start = len(data) + len(data) % 2
-    directory = start + len(packet) + len(packet) % 2
-    if not tiff.big and directory + 12 * (len(kept) + 2) >= 1 << 32:
-        raise BrokenFileError("it would be more than the 4 GiB that a TIFF may have")
-    form = f"{tiff.order}HH{tiff.offset}{tiff.offset}"
-    new = TAG, struct.pack(form, TAG, 1, len(packet), start)
-    table = sorted([*(e for e in kept if e[0] != TAG), new], key=lambda entry: entry[0])
-    after = data[entries.stop : entries.stop + (8 if tiff.big else 4)]
-    return b"".join(
-        (
-            data[: tiff.pointer],
-            struct.pack(tiff.order + tiff.offset, directory),
-            data[tiff.pointer + (8 if tiff.big else 4) :],
-            bytes(start - len(data)),
-            packet,
-            bytes(len(packet) % 2),
-            struct.pack(tiff.order + ("Q" if tiff.big else "H"), len(table)),
-            *(entry for _, entry in table),
-            after,
-        )
-    )
+        kind = file_type(data)
+        if kind == "JPEG":
+            content = JPEG_START + packet
+            return in_jpeg(data, is_packet, 0xE1, content, ("FFE0", "FFE1"), "XMP")
+        if kind == "PNG":
+            return in_png(data, is_packet, b"iTXt", PNG_START + bytes(4) + packet)
+        if kind == "WebP":
+            return in_webp(data, is_packet, b"XMP ", packet, 0x04)
+        if kind == "TIFF":
+            return in_tiff(data, {TAG: (1, packet)})
+    except (struct.error, IndexError, OverflowError):
+        pass
+    raise BrokenFileError("its parts do not fit together")

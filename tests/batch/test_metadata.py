@@ -1,5 +1,6 @@
 """The caption goes into the photo and nothing else of the photo changes; a person's own stays."""
 
+import hashlib
 import io
 import os
 import random
@@ -10,10 +11,11 @@ import pytest
 from PIL import Image, ImageCms, ImageSequence
 from PIL.PngImagePlugin import PngInfo
 
-from captioner.batch import metadata
-from captioner.batch.containers import parts
-from captioner.batch.descriptions import Description, find_description
+from captioner.batch import iptc, metadata
+from captioner.batch.containers import parts, tiff_tags
+from captioner.batch.descriptions import Description, find_description, texts
 from captioner.batch.metadata import Described, WriteMetadata
+from captioner.batch.older_places import exif_of, is_exif, is_photoshop
 from captioner.batch.xmp import is_packet
 from captioner.errors import PhotoError
 
@@ -79,6 +81,89 @@ def test_a_jpegs_compressed_picture_is_the_same_bytes(tmp_path):
     scan = path.read_bytes()[path.read_bytes().index(b"\xff\xdb") :]
     write(path)
     assert path.read_bytes().endswith(scan)
+
+
+@pytest.mark.parametrize("exif", [None, "MM", "II"])
+@pytest.mark.parametrize("caption", [CAPTION, "A cat.", "Ok"])
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_older_programs_find_it_too(tmp_path, suffix, exif, caption):
+    path = tmp_path / f"photo.{suffix}"
+    made = Image.Exif()
+    if exif:
+        made.endian = "<" if exif == "II" else ">"
+        made[0x010F], made[0x0112] = "A camera", 6
+    path.write_bytes(saved(picture(), FORMATS[suffix], exif=made.tobytes() if exif else b""))
+    write(path, caption)
+    with exiv2.ImageData(path.read_bytes()) as image:
+        said, old = image.read_exif(), image.read_iptc()
+    assert said["Exif.Image.ImageDescription"] == caption
+    assert not exif or said["Exif.Image.Make"] == "A camera"
+    with Image.open(path) as image:
+        assert image.getexif()[0x010E].encode("latin-1").decode() == caption
+        assert not exif or image.getexif()[0x0112] == 6
+    assert old.get("Iptc.Application2.Caption") == (caption if suffix == "jpg" else None)
+    first = path.read_bytes()
+    write(path, caption)
+    assert path.read_bytes() == first, "the same again changes nothing"
+    write(path, "Another.", overwrite=True)
+    assert set(texts(path.read_bytes()).values()) == {"Another."}, "what is ours is replaced"
+
+
+def photoshop(*resources):
+    """A JPEG with Photoshop's resources: (number, content) each."""
+    content = iptc.START + b"".join(iptc._resource(*one) for one in resources)
+    data = saved(picture(), "JPEG")
+    return data[:2] + b"\xff\xed" + (len(content) + 2).to_bytes(2, "big") + content + data[2:]
+
+
+def resources_of(data):
+    [part] = filter(is_photoshop, parts(data))
+    return {one.number: one.content for one in iptc.resources(part.content[len(iptc.START) :])}
+
+
+BY_LINE = b"\x1c\x02\x50\x00\x03Ann"
+BLANK = b"\x1c\x02\x78\x00\x03   "
+THUMB = b"\x1c\x08\x0a\x00\x03abc"
+
+
+@pytest.mark.parametrize("in_step", [True, False])
+def test_other_iptc_and_photoshop_s_resources_stay(tmp_path, in_step):
+    path, old = tmp_path / "photo.jpg", BY_LINE + BLANK + THUMB
+    digest = hashlib.md5(old).digest() if in_step else b"x" * 16
+    path.write_bytes(photoshop((1005, b"odd"), (iptc.IPTC, old), (iptc.DIGEST, digest)))
+    write(path, "A cat.")
+    found = resources_of(path.read_bytes())
+    new = BY_LINE + b"\x1c\x02\x78\x00\x06A cat." + THUMB
+    assert found[1005] == b"odd" and found[iptc.IPTC] == new
+    assert found[iptc.DIGEST] == (hashlib.md5(new).digest() if in_step else digest)
+
+
+@pytest.mark.parametrize(
+    "old, caption",
+    [
+        (BY_LINE, CAPTION),  # whose letters nobody names
+        (BY_LINE, "A cat. " * 300),
+        (BY_LINE + b"damaged", "A cat."),
+    ],
+)
+def test_iptc_without_room_for_the_caption_stays(tmp_path, old, caption):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(photoshop((iptc.IPTC, old)))
+    write(path, caption)
+    assert resources_of(path.read_bytes()) == {iptc.IPTC: old}
+    assert texts(path.read_bytes()).keys() == {"XMP dc:description", "EXIF ImageDescription"}
+
+
+def test_exif_that_is_damaged_or_full_stays(tmp_path):
+    path = tmp_path / "photo.jpg"
+    full = Image.Exif()
+    full.get_ifd(0x8769)[0x927C] = bytes(65_470)
+    for exif in (b"Exif\0\0no Exif at all", b"Exif\0\0MM\0*\0\0\0\x08\0\x09", full):
+        path.write_bytes(saved(picture(), "JPEG", exif=exif))
+        [before] = [bytes(p.content) for p in parts(path.read_bytes()) if is_exif(p)]
+        write(path)
+        [after] = [bytes(p.content) for p in parts(path.read_bytes()) if is_exif(p)]
+        assert after == before and find_description(path.read_bytes())
 
 
 # What a file may hold besides a picture -----------------------------------------------------------
@@ -169,8 +254,16 @@ def test_nothing_that_a_file_holds_is_lost(tmp_path, name, data):
         assert dict(before.getexif().get_ifd(0x8769)) == dict(after.getexif().get_ifd(0x8769))
 
     def rest(content):
-        skipped = ("VP8X",)
-        return [p[:2] for p in parts(content) if not is_packet(p) and p.kind not in skipped]
+        """All but what is written: XMP, ImageDescription, and the IPTC that none of these has."""
+        return [
+            (kind, bytes(content))
+            for part in parts(content)
+            if not is_packet(part) and part.kind not in ("VP8X", "FFED")
+            for kind, content, *_ in (
+                tiff_tags(memoryview(exif_of(part))) if is_exif(part) else [part]
+            )
+            if kind != "0/270"
+        ]
 
     assert rest(data) == rest(new)
     if name.startswith("xmp."):
@@ -358,8 +451,9 @@ def test_a_persons_caption_is_seen_wherever_it_is(tmp_path, suffix, put, place):
     assert path.read_bytes() == before
     write(path, PERSONS)  # the same words are no other description
     write(path, overwrite=True)
-    without_xmp = [p.content for p in parts(path.read_bytes()) if not is_packet(p)]
-    assert without_xmp[-1] == [p.content for p in parts(before)][-1]
+    after = texts(path.read_bytes())
+    assert after.pop(place) == (PERSONS if place != "XMP dc:description" else CAPTION)
+    assert set(after.values()) == {CAPTION}, "those that were empty say what XMP says"
 
 
 @pytest.mark.parametrize(
