@@ -1,5 +1,5 @@
 """Several processes (torchrun, gloo) compute what one computes; accumulation too; a kill -9 loses
-nothing. Each run is the real command in processes of its own."""
+nothing, and ends the others with a sentence. Each run is the real command in its own processes."""
 
 import json
 import os
@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from train import processes
 
 from . import commands
 from .test_train import recipe_words, squares  # noqa: F401 (a fixture)
@@ -39,14 +42,17 @@ def run(squares, out, processes=1, changes=None):  # noqa: F811
     if processes == 1:
         done = commands.run(*words, program=TRAIN)
     else:
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
         done = subprocess.run(
-            [sys.executable, *launcher, str(processes), "-m", "train", *words],
+            torchrun("--nproc-per-node", processes, "-m", "train", *words),
             env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     lines = (out / "curves.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
+
+
+def torchrun(*words):
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", *map(str, words)]
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +112,71 @@ def steps(out):
         return len((out / "curves.jsonl").read_text().splitlines())
     except FileNotFoundError:
         return 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells which process is which")
+def test_a_process_that_is_killed_ends_the_others_with_a_sentence(squares, tmp_path):  # noqa: F811
+    out, logs = tmp_path / "out", tmp_path / "logs"
+    words = arguments(squares, out, {"stage.captions.epochs": 500})
+    launcher = torchrun("--nproc-per-node", 2, "--redirects", 3, "--log-dir", logs)
+    with subprocess.Popen(
+        [*launcher, "-m", "train", *words], env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as group:  # fmt: skip
+        while group.poll() is None and steps(out) < 2:
+            time.sleep(0.05)
+        children = f"/proc/{group.pid}/task/{group.pid}/children"
+        (killed,) = (
+            pid
+            for pid in map(int, Path(children).read_text().split())
+            if b"\0RANK=1\0" in Path(f"/proc/{pid}/environ").read_bytes()
+        )
+        os.kill(killed, signal.SIGKILL)
+        began = time.monotonic()
+        assert group.wait(60) == 1 and time.monotonic() - began < 20
+    (left,) = (path.read_text() for path in logs.rglob("0/stderr.log"))
+    assert f"Error: Process 1 of the run (pid {killed} on " in left and "has died" in left
+    assert "Traceback" not in left
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """Two processes that watch one another, in this one, and the statuses with which they end."""
+    monkeypatch.setattr(processes, "PULSE", 0.02)
+    monkeypatch.setattr(processes, "GRACE", 0.1)
+    ended = []
+    monkeypatch.setattr(processes.os, "_exit", ended.append)
+    monkeypatch.setenv("GROUP_RANK", "0")
+    store = torch.distributed.HashStore()
+    peers = [processes.Peers(rank, 2, store) for rank in range(2)]
+    peers[0].watch()
+    yield *peers, ended
+    peers[0].leave(processes.DONE)
+
+
+def test_a_frozen_process_is_missed(two, monkeypatch, capsys):
+    one, _, ended = two
+    monkeypatch.setattr(processes, "SILENCE", 0.2)
+    assert one.lost.wait(10)
+    assert one.explain(RuntimeError()).startswith("Process 1 of the run (pid ")
+    while not ended:  # it does not wait for what hangs within torch
+        time.sleep(0.02)
+    assert ended == [2] and "has given no sign of life for 0 s" in capsys.readouterr().err
+
+
+def test_a_process_that_ends_by_itself_is_not_missed(two, monkeypatch):
+    one, other, _ = two
+    monkeypatch.setattr(processes, "SILENCE", 0.2)
+    other.leave(processes.DONE)
+    assert not one.lost.wait(0.5)
+    assert one.explain(ZeroDivisionError()) == one.explain(RuntimeError("of our own")) == ""
+
+
+def test_a_process_that_fails_or_does_not_come_is_named(two):
+    one, other, _ = two
+    error = RuntimeError("[gloo/transport/tcp/pair.cc:547] Timed out waiting 600000ms")
+    assert "Process 1 " in (told := one.explain(error)) and "does not come" in told
+    assert "does not come" in other._look({0: (b"", 0.0)}, 1.0)  # it says so itself, too
+    other.leave(processes.FAILED)
+    assert one.lost.wait(5)

@@ -74,7 +74,7 @@ def _train(options: argparse.Namespace) -> int:
 
     from .data import load_all, load_examples
     from .loop import Trainer
-    from .processes import join, leave
+    from .processes import joined
     from .setup import Setup
 
     train = load_all(options.images, options.annotations, options.shards)
@@ -82,11 +82,10 @@ def _train(options: argparse.Namespace) -> int:
         n: load_examples(Path(i), a, split="val") for n, i, a in options.val
     }
     device = choose_device(options.device)
-    processes = join(device)
-    if device.type == "cuda":
-        device = torch.device("cuda", processes.local)
-        torch.cuda.set_device(device)
-    try:
+    with joined(device) as processes:
+        if device.type == "cuda":
+            device = torch.device("cuda", processes.local)
+            torch.cuda.set_device(device)
         if processes.first:
             out.mkdir(parents=True, exist_ok=True)
             text = json.dumps(recipe.to_dict(), indent=1) + "\n"
@@ -96,8 +95,6 @@ def _train(options: argparse.Namespace) -> int:
             processes=processes, device=device,
         )  # fmt: skip
         Trainer(recipe, setup).run()
-    finally:
-        leave()
     return Exit.DONE
 
 

@@ -2,20 +2,168 @@
 
     torchrun --nproc-per-node 8 -m train --recipe coco-vit ...
 
-Every process holds the whole model (DDP). With one process nothing here does anything.
+Every process holds the whole model (DDP). With one process nothing here does anything. Where a
+process is lost the others end with a sentence that names it, and do not wait for it.
 """
 
+from __future__ import annotations
+
+import contextlib
 import os
-from collections.abc import Callable
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
+from captioner.errors import CaptionerError
+from captioner.exits import Exit
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
+
 T = TypeVar("T")
+
+LIMIT = timedelta(minutes=10)
+"""How long processes wait within torch for one that lives, but does not come."""
+SILENCE = 120.0
+"""Seconds without a sign of life after which a process counts as frozen."""
+PULSE = 1.0
+"""Seconds between signs of life."""
+GRACE = 5.0
+"""Seconds that a process has to end by itself, once another one is lost."""
+DONE, FAILED = b"done", b"failed"
+"""The last sign of life."""
+
+
+class Peers:
+    """The other processes of a run, watched in a thread: each gives signs of life in the store that
+    torchrun keeps. Where one is lost this process ends, also while it waits for it within torch.
+
+    lost: set when `sentence` says which one was lost.
+    """
+
+    def __init__(self, rank: int, world: int, store: Store):
+        self.rank = rank
+        self.others = [r for r in range(world) if r != rank]
+        self.sentence = ""
+        self.lost = threading.Event()
+        self._store = store
+        self._turns = 0
+        self._told = False
+        self._over = threading.Event()
+        # Process ids mean something to those that the same torchrun has started.
+        node = os.environ.get("GROUP_RANK") or f"of-{rank}"
+        store.set(f"who/{rank}", f"{node} {socket.gethostname()} {os.getpid()}")
+        store.set(f"life/{rank}", "0")
+
+    def watch(self) -> None:
+        """Begin, once all have joined."""
+        self._store.wait([f"life/{rank}" for rank in self.others], LIMIT)
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        began = time.monotonic()
+        seen = dict.fromkeys(self.others, (b"", began))
+        count = 0
+        while not self._over.wait(PULSE):
+            count += 1
+            try:
+                self._store.set(f"life/{self.rank}", str(count))
+                self.sentence = self._look(seen, time.monotonic())
+            except RuntimeError:
+                self.sentence = _ended("What keeps the processes together (torchrun) is gone")
+            if self.sentence:
+                self.lost.set()
+                break
+        if self.lost.is_set() and not self._over.wait(GRACE):
+            if not self._told:
+                print(f"Error: {self.sentence}", file=sys.stderr, flush=True)
+            os._exit(Exit.MISTAKE)
+
+    def _look(self, seen: dict[int, tuple[bytes, float]], now: float) -> str:
+        """Which process is lost, in a sentence; "" where all live. seen: the last sign of life of
+        each, and when it came."""
+        dead = {rank for rank in self.others if self._is_dead(rank)}
+        lives = self._store.multi_get([f"life/{rank}" for rank in self.others])
+        for rank, life in zip(self.others, lives, strict=True):
+            if life != seen[rank][0]:
+                seen[rank] = life, now
+            if life == FAILED:
+                return self._agreed(rank, "has ended with an error")
+            if life != DONE and rank in dead:
+                return self._agreed(rank, "has died")
+            if life != DONE and now - seen[rank][1] > SILENCE:
+                return self._agreed(rank, f"has given no sign of life for {SILENCE:.0f} s")
+        return self._agreed() if self._store.check(["lost"]) else ""
+
+    def _is_dead(self, rank: int) -> bool:
+        node, _, pid = self._who(rank)
+        if node != self._who(self.rank)[0]:
+            return False
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return False
+
+    def _who(self, rank: int) -> list[str]:
+        return self._store.get(f"who/{rank}").decode().split()
+
+    def _agreed(self, rank: int = -1, how: str = "") -> str:
+        """The sentence for the process that was missed first, by whichever of the others."""
+        said = self._store.compare_set("lost", "", f"{rank} {how}").decode()
+        number, _, how = said.partition(" ")
+        _, host, pid = self._who(int(number))
+        return _ended(f"Process {number} of the run (pid {pid} on {host}) {how}")
+
+    def explain(self, error: Exception) -> str:
+        """The sentence for an error that came of another process's; "" for one of our own."""
+        if not isinstance(error, RuntimeError):
+            return ""
+        if self.lost.wait(3 * PULSE):
+            return self.sentence
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            return ""
+        with contextlib.suppress(RuntimeError):
+            # Who lives and waits, too, meets the same error.
+            self._store.set(f"waits/{self.rank}", "")
+            time.sleep(GRACE)
+            for rank in self.others:
+                if not self._store.check([f"waits/{rank}"]):
+                    return self._agreed(rank, "does not come to where the others wait for it")
+        return ""
+
+    def turn(self, first: bool) -> None:
+        """The first process says that its turn is over; the others wait for that, however long."""
+        self._turns += 1
+        key = f"turn/{self._turns}"
+        if first:
+            self._store.set(key, "")
+        while not self._store.check([key]):
+            time.sleep(PULSE / 10)
+
+    def leave(self, last: bytes) -> None:
+        """Say why no sign of life follows."""
+        if self.lost.is_set():
+            self._told = True  # the thread sees to it that we end
+            return
+        self._over.set()
+        with contextlib.suppress(RuntimeError):
+            self._store.set(f"life/{self.rank}", last.decode())
+
+
+def _ended(what: str) -> str:
+    return f"{what}: the others end, too. The same command goes on from the state saved last."
 
 
 @dataclass(frozen=True)
@@ -25,6 +173,7 @@ class Processes:
     rank: int = 0
     world: int = 1
     local: int = 0
+    peers: Peers | None = None
 
     @property
     def first(self) -> bool:
@@ -49,11 +198,11 @@ class Processes:
 
     def in_turn(self, work: Callable[[], T]) -> T:
         """`work()` in every process, the first one before the others: they find what it made."""
-        if not self.first:
-            self.wait()
+        if self.peers and not self.first:
+            self.peers.turn(first=False)
         found = work()
-        if self.first:
-            self.wait()
+        if self.peers and self.first:
+            self.peers.turn(first=True)
         return found
 
     def wait(self) -> None:
@@ -61,22 +210,38 @@ class Processes:
             dist.barrier()
 
 
-def join(device: torch.device) -> Processes:
-    """Join the group that torchrun started; alone where there is none."""
+@contextlib.contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """In the group that torchrun started; alone where there is none.
+
+    Raises CaptionerError where another process is lost.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        return Processes()
-    if not dist.is_initialized():
-        # The first process may make a cache or a tokenizer while the others wait.
-        dist.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=6)
-        )
-    return Processes(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
+        yield Processes()
+        return
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
-
-def leave() -> None:
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
+    store, rank, world = next(rendezvous("env://", timeout=LIMIT))
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo", timeout=LIMIT, rank=rank, world_size=world,
+        store=PrefixStore("group", store),
+    )  # fmt: skip
+    peers = Peers(rank, world, PrefixStore("peers", store.clone()))
+    peers.watch()
+    last = DONE
+    try:
+        yield Processes(rank, world, int(os.environ.get("LOCAL_RANK", "0")), peers)
+    except Exception as error:
+        last = FAILED
+        if sentence := peers.explain(error):
+            raise CaptionerError(sentence) from error
+        raise
+    finally:
+        peers.leave(last)
+        if not peers.lost.is_set():
+            dist.destroy_process_group()
 
 
 def wrap(learner: nn.Module, device: torch.device, *, unused: bool) -> nn.Module:
