@@ -37,7 +37,7 @@ def models(
     """List checkpoints that are expected to work with --model, with their size, licence and the
     CIDEr on COCO that their authors publish.
 
-    Other checkpoints of the same classes work, too. Nothing of the figures was measured here.
+    Other checkpoints of the same classes work, too. The figures are cited, none was measured here.
 
     Examples:
 
@@ -55,12 +55,10 @@ def models(
         print(json.dumps(found, ensure_ascii=False))
         return
     wide = max(len(model["name"]) for model in found)
-    print(
-        f"{'name':<{wide}}  {'size':>6}  {'licence':<12}  {'CIDEr':>5}  here  source of the CIDEr"
-    )
+    print(f"{'name':<{wide}}  {'size':>6}  {'licence':<12}  {'CIDEr':>6}  here  CIDEr cited from")
     for model in found:
-        cider = f"{model['cider']:.1f}" if "cider" in model else "-"
+        cider = f"{model['cider']:g}" if "cider" in model else "-"
         print(
             f"{model['name']:<{wide}}  {model['parameters']:>6}  {model['license']:<12}  "
-            f"{cider:>5}  {'yes' if model['here'] else '':<4}  {model.get('source', '')}".rstrip()
+            f"{cider:>6}  {'yes' if model['here'] else '':<4}  {model.get('source', '')}".rstrip()
         )

@@ -22,6 +22,7 @@ from captioner.captioner import load
 from captioner.errors import ModelError
 from captioner.hub import convert
 
+from ..conftest import ROOT
 from .checkpoints import photos
 
 COMMIT, OLD = "c" * 40, "a" * 40
@@ -217,6 +218,11 @@ def test_the_list_of_models(capsys):
     models(None, as_json=False)
     told = capsys.readouterr().out
     assert "Salesforce/blip-image-captioning-base" in told and "133.3" in told
+    documented = (ROOT / "docs" / "hub.md").read_text(encoding="utf-8").splitlines()
     for model in known_models():
         assert {"name", "family", "parameters", "license", "here"} <= model.keys()
         assert ("cider" in model) == ("source" in model)
+        if settings := model.get("settings"):
+            cider = f"{model['cider']:g}" if "cider" in model else "none published"
+            row = f"| {model['name']} | `{settings}` | {cider} | {model.get('source', '')}"
+            assert f"{row.rstrip()} |" in documented
