@@ -9,17 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
+from .locate import is_whole
+
 
 def known_models() -> list[dict[str, Any]]:
     """The checkpoints of models.toml, and of each whether it is in the hub's cache."""
-    from huggingface_hub import try_to_load_from_cache
-
     text = (Path(__file__).parent / "models.toml").read_text(encoding="utf-8")
     found: list[dict[str, Any]] = tomllib.loads(text)["model"]
-    return [
-        {**model, "here": isinstance(try_to_load_from_cache(model["name"], "config.json"), str)}
-        for model in found
-    ]
+    return [{**model, "here": _is_here(model["name"])} for model in found]
+
+
+def _is_here(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(name, "config.json")
+    return isinstance(config, str) and is_whole(name, Path(config).parent)
 
 
 def models(

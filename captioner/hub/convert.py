@@ -21,7 +21,7 @@ from pathlib import Path
 
 from captioner.errors import ModelError
 
-from .locate import PATTERNS, converted, fetch
+from .locate import TEXTS, WEIGHTS, converted, fetch
 
 PICKLES = ("pytorch_model*.bin",)
 ROOM = 6 << 30
@@ -36,7 +36,7 @@ def convert(name: str, revision: str | None = None) -> Path:
     if folder.is_dir():
         target = folder
     else:
-        folder = fetch(name, revision, (*PATTERNS, *PICKLES))
+        folder = fetch(name, revision, (*WEIGHTS, *PICKLES))
         target = converted(name, folder.name)
     if not any(path for kind in PICKLES for path in folder.glob(kind)):
         raise ModelError(f"{name} has no pickles (pytorch_model.bin) to convert.")
@@ -54,7 +54,7 @@ def convert(name: str, revision: str | None = None) -> Path:
             for path in Path(made).iterdir():
                 path.replace(target / path.name)
         else:
-            for pattern in PATTERNS:
+            for pattern in TEXTS:
                 for path in folder.glob(pattern):
                     shutil.copy(path, made)
             shutil.rmtree(target, ignore_errors=True)

@@ -34,12 +34,19 @@ def load_hub(
     """The model of a checkpoint by folder or hub name, ready on a device.
 
     Raises ModelError: there is none, it is of no family that is known here, it has no safetensors
-    weights, or it does not fit into memory.
+    weights, or it does not fit into memory. All but the third are told before
+    the weights are downloaded.
     """
-    checkpoint = locate(name, revision)
+
+    def look(checkpoint: Checkpoint, numbers: int | None) -> None:
+        family(checkpoint)
+        if numbers is not None:
+            check_memory(checkpoint.name, numbers, device, dtype)
+
+    checkpoint = locate(name, revision, look)
     module = family(checkpoint)
     check_weights(checkpoint)
-    check_memory(checkpoint, device, dtype)
+    check_memory(checkpoint.name, sum(map(_numbers, checkpoint.weights)), device, dtype)
     return import_module(f"{__package__}.{module}").load(checkpoint, device=device, dtype=dtype)
 
 
@@ -69,13 +76,13 @@ def check_weights(checkpoint: Checkpoint) -> None:
     )
 
 
-def check_memory(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
-    """Raises ModelError when the weights alone need more memory than is free."""
+def check_memory(name: str, numbers: int, device: torch.device, dtype: torch.dtype) -> None:
+    """Raises ModelError when the weights alone, so many numbers, need more memory than is free."""
     free = free_memory(device)
-    need = sum(_numbers(file) for file in checkpoint.weights) * dtype.itemsize
+    need = numbers * dtype.itemsize
     if free is not None and need > free:
         raise ModelError(
-            f"{checkpoint.name} needs {need / 1e9:.1f} GB of memory for its weights in "
+            f"{name} needs {need / 1e9:.1f} GB of memory for its weights in "
             f"{str(dtype).removeprefix('torch.')}, and {device} has {free / 1e9:.1f} GB free."
         )
 

@@ -3,9 +3,11 @@ in the cache. Only safetensors weights and plain text are ever fetched."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from captioner.errors import ModelError
 
 PATIENCE = 2.5
 """Seconds that the hub may take to say what it knows of a name."""
-PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "README.md")
+TEXTS = ("*.json", "*.txt", "*.model", "*.jinja", "README.md")
+WEIGHTS = ("*.safetensors",)
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,19 @@ class Checkpoint:
         return card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
 
 
+Look = Callable[[Checkpoint, int | None], None]
+"""Shown a checkpoint of the hub before its weights are fetched, and how many numbers these are;
+None where they are here already, or that cannot be told. May raise ModelError."""
+
+
 def is_hub_name(name: str) -> bool:
     """Whether it is written as the hub's names are: owner/model."""
     return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and not name.startswith(".")
 
 
-def locate(name: str | Path, revision: str | None = None) -> Checkpoint:
+def locate(
+    name: str | Path, revision: str | None = None, look: Look = lambda *_: None
+) -> Checkpoint:
     """The checkpoint of a folder or a hub name.
 
     Raises ModelError, a sentence, when there is none.
@@ -77,21 +87,32 @@ def locate(name: str | Path, revision: str | None = None) -> Checkpoint:
         if revision:
             raise ModelError(f"{name} is a folder: it has no `revision`.")
         return Checkpoint(folder.name if folder.name else str(name), folder, read_config(folder))
-    found = fetch(str(name), revision)
+    found = fetch(str(name), revision, look=look)
     safe = converted(str(name), found.name)
     folder = safe if safe.is_dir() and not any(found.glob("*.safetensors")) else found
     return Checkpoint(str(name), folder, read_config(folder), found.name)
 
 
-def fetch(name: str, revision: str | None = None, patterns: tuple[str, ...] = PATTERNS) -> Path:
+def fetch(
+    name: str,
+    revision: str | None = None,
+    weights: tuple[str, ...] = WEIGHTS,
+    look: Look = lambda *_: None,
+) -> Path:
     """The folder of a hub checkpoint: downloaded, or found in the cache when the hub cannot be
-    reached, or is not to be (HF_HUB_OFFLINE). Its name is the commit. Raises ModelError."""
+    reached, or is not to be (HF_HUB_OFFLINE). Its name is the commit. Raises ModelError, and what
+    `look` raises."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub import errors as hub
 
     try:  # quickly: the download itself is patient
         HfApi().model_info(name, revision=revision, timeout=PATIENCE)
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(TEXTS)))
+        commit = folder.name
+        look(Checkpoint(name, folder, read_config(folder), commit), _to_come(name, folder))
+        return Path(snapshot_download(name, revision=commit, allow_patterns=list(weights)))
+    except ModelError:
+        raise
     except hub.GatedRepoError:
         problem = f"{name} is only for those who accept its licence on the hub and give HF_TOKEN"
     except hub.RevisionNotFoundError:
@@ -101,26 +122,43 @@ def fetch(name: str, revision: str | None = None, patterns: tuple[str, ...] = PA
     except hub.HFValidationError:
         problem = f"{name!r} is no name of the hub"
     except Exception as error:  # of the network, of several libraries
-        return _kept(name, revision, patterns, error)
+        return _kept(name, revision, weights, error)
     raise ModelError(f"There is no folder {name}. {problem}.")
 
 
-def _kept(name: str, revision: str | None, patterns: tuple[str, ...], error: Exception) -> Path:
+def _to_come(name: str, folder: Path) -> int | None:
+    """How many numbers the weights have that are yet to be fetched into a folder, by the headers of
+    their files; None where some are there, or the hub does not say."""
+    from huggingface_hub import HfApi
+
+    if any(folder.glob("*.safetensors")):
+        return None
+    with contextlib.suppress(Exception):  # what is too large is then refused after the download
+        headers = HfApi().get_safetensors_metadata(name, revision=folder.name, timeout=PATIENCE)
+        return sum(headers.parameter_count.values())
+    return None
+
+
+def _kept(name: str, revision: str | None, weights: tuple[str, ...], error: Exception) -> Path:
     """What the cache has of a checkpoint, after the hub could not be asked."""
     from huggingface_hub import snapshot_download
 
-    try:
-        return Path(
-            snapshot_download(
-                name, revision=revision, allow_patterns=list(patterns), local_files_only=True
-            )
-        )
-    except Exception:  # it is not there, or not whole
-        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
-        raise ModelError(
-            f"There is no folder {name}, it is not in the hub's cache on this machine, and the hub "
-            f"cannot be asked: {first}."
-        ) from error
+    with contextlib.suppress(Exception):  # it is not there
+        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
+        if is_whole(name, folder, weights):
+            return folder
+    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+    raise ModelError(
+        f"There is no folder {name}, it is not in the hub's cache on this machine, and the hub "
+        f"cannot be asked: {first}."
+    ) from error
+
+
+def is_whole(name: str, folder: Path, weights: tuple[str, ...] = WEIGHTS) -> bool:
+    """Whether weights are in a folder of the hub's cache, or were made of its pickles: the texts of
+    a checkpoint come before them."""
+    here = any(path for pattern in weights for path in folder.glob(pattern))
+    return here or converted(name, folder.name).is_dir()
 
 
 def converted(name: str, commit: str) -> Path:

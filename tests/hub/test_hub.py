@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,7 @@ class Hub(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files = {path.name: path.read_bytes() for path in folder.iterdir()}
         self.asked: list[tuple[str, str]] = []
+        self.weights_sent = 0
         self.busy = 0
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -61,7 +63,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         hub.asked.append((self.command, path))
         token = self.headers.get("Authorization") == f"Bearer {TOKEN}"
         if path.startswith("/cdn/"):
-            return self.answer(200, hub.files[path.removeprefix("/cdn/")])
+            data = hub.files[path.removeprefix("/cdn/")]
+            if found := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")):
+                data = data[int(found[1]) : int(found[2]) + 1]
+            hub.weights_sent += len(data)
+            return self.answer(206 if found else 200, data)
         repo = "/".join(path.removeprefix("/api/models/").strip("/").split("/")[:2])
         if repo == "owner/gated" and not token:
             return self.fail(403, "GatedRepo")
@@ -134,16 +140,22 @@ for name, revision in json.loads(sys.argv[1]):
 
 def asked(names: list[Any], cache: Path, endpoint: str, **more: str) -> list[Any]:
     """What is found of (name, revision)s by a process with such an environment."""
+    told = in_process([SCRIPT, json.dumps(names)], cache, endpoint, **more)
+    return [json.loads(line) for line in told.splitlines()]
+
+
+def in_process(script: list[str], cache: Path, endpoint: str, **more: str) -> str:
+    """What a script prints in a process with such an environment."""
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("HF_")},
         "HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_XET": "1", **more,
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(names)], env=environment, text=True,
-        stdout=subprocess.PIPE, check=True,
+        [sys.executable, "-c", *script], env=environment, text=True, stdout=subprocess.PIPE,
+        check=True,
     )  # fmt: skip
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return done.stdout
 
 
 @pytest.mark.slow
@@ -172,6 +184,30 @@ def test_names_revisions_tokens_and_the_cache(hub, tmp_path):
     silent = asked([("owner/other", None)], tmp_path, "http://10.255.255.1")
     assert "cannot be asked" in silent[0][0]
     assert max(seconds for _, seconds in (*offline, *without, *silent)) < 3
+
+
+LARGE = """
+import torch
+from captioner.errors import CaptionerError
+from captioner.hub import families
+families.free_memory = lambda device: 1000
+try:
+    families.load_hub("owner/model", device=torch.device("cpu"), dtype=torch.float32)
+except CaptionerError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_what_is_too_large_is_refused_before_its_weights_are_downloaded(hub, tmp_path):
+    before, file = hub.weights_sent, hub.files["model.safetensors"]
+    done = in_process([LARGE], tmp_path, hub.url)
+    assert re.search(r"owner/model needs \d+\.\d GB .* has 0\.0 GB free", done)
+    assert 0 < hub.weights_sent - before <= 100_001 < len(file)  # its header
+    assert not list(tmp_path.rglob("*.safetensors")) and list(tmp_path.rglob("config.json"))
+    # Its texts are here now, which is not enough without the hub.
+    [offline] = asked([("owner/model", None)], tmp_path, hub.url, HF_HUB_OFFLINE="1")
+    assert "it is not in the hub's cache" in offline[0]
 
 
 @pytest.fixture
@@ -212,9 +248,20 @@ def test_no_code_of_a_pickle_is_run(pickled):
     assert not EVIDENCE.exists() and not list(pickled.glob("*.safetensors"))
 
 
-def test_the_list_of_models(capsys):
+def test_the_list_of_models(capsys, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
     from captioner.hub.command import known_models, models
 
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    here = tmp_path / "models--microsoft--git-base-coco"
+    (here / "snapshots" / COMMIT).mkdir(parents=True)
+    (here / "refs").mkdir()
+    (here / "refs" / "main").write_text(COMMIT)
+    (here / "snapshots" / COMMIT / "config.json").write_text("{}")
+    assert not any(model["here"] for model in known_models())  # without its weights
+    (here / "snapshots" / COMMIT / "model.safetensors").write_text("")
+    assert [m["name"] for m in known_models() if m["here"]] == ["microsoft/git-base-coco"]
     models(None, as_json=False)
     told = capsys.readouterr().out
     assert "Salesforce/blip-image-captioning-base" in told and "133.3" in told
