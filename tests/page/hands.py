@@ -5,10 +5,13 @@ import random
 
 from .test_hands import looks_like, wait_for_caption
 
-REST = """() => {
-  const viewer = document.querySelector('.c-viewer');
-  return viewer && viewer.dataset.state !== 'busy';
+REST = """part => {
+  const found = document.querySelector(part);
+  return !found || found.dataset.state !== 'busy';
 }"""
+GALLERY = """cards => cards.map((card) => [
+  card.querySelector('small span').title, card.querySelector('b').textContent,
+])"""
 
 
 class Hands:
@@ -33,12 +36,16 @@ class Hands:
             self.page.wait_for_timeout(self.random.choice([0, 0, 30, 120, 300, 800]))
 
     def end(self) -> None:
-        """What must hold at the end: the caption belongs to the photo in view, and the page
-        answers the next question."""
+        """What must hold at the end: both tabs come to rest, every caption belongs to its photo,
+        and the page answers the next question."""
         page = self.page
         page.context.set_offline(False)
+        page.wait_for_function(REST, arg=".c-folder")
+        names = [photo.name for photo in self.photos]
+        for name, said in page.eval_on_selector_all(".c-photo", GALLERY):
+            assert said == self.captions[names.index(name)][0], "another photo's, in the gallery"
         self.open_tab("Caption")
-        page.wait_for_function(REST)
+        page.wait_for_function(REST, arg=".c-viewer")
         if page.get_attribute(".c-viewer", "data-state") == "shown":
             said = page.inner_text("#c-viewer [data-part=caption]")
             [number] = [i for i, caption in enumerate(self.captions) if said in caption]
