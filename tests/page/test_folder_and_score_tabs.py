@@ -138,12 +138,18 @@ def test_who_leaves_stops_the_work(open_page, photos, tmp_path):
     assert time.monotonic() - began < left / 2
 
 
-def test_stop(page, photos, tmp_path):
+def test_who_edits_is_left_alone_until_a_stop(page, photos, tmp_path):
     for n in range(60):
-        shutil.copy(photos[2], tmp_path / f"{n:03}.png")
+        shutil.copy(photos[2 + n % 2], tmp_path / f"{n:03}.png")
     open_folder_tab(page)
     page.set_input_files("#c-folder [data-part=files]", sorted(map(str, tmp_path.iterdir())))
     page.wait_for_selector(".c-photo")
+    page.locator(".c-photo [data-edit]").first.click()
+    page.get_by_label("Order").select_option("sure")
+    page.locator(".c-photo textarea").focus()
+    before = page.locator(".c-photo").count()
+    page.wait_for_function(f"document.querySelectorAll('.c-photo').length > {before}")
+    assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
     page.click("#c-folder [data-do=stop]")
     assert "Stopped" in page.inner_text("#c-folder [data-part=status]")
     count = page.locator(".c-photo").count()

@@ -185,6 +185,8 @@ function describe(card, row) {
 
 // A caption in the person's own words, which the exports say of it.
 function edit(card) {
+  const begun = card.querySelector("textarea");
+  if (begun) { begun.focus(); return; }
   const open = card.querySelector(".c-photo-open");
   const area = make("textarea", { rows: 3, maxlength: 1000, "aria-label": "The caption" });
   area.value = open.textContent;
@@ -213,12 +215,16 @@ function arrange() {
   part("most-out").textContent = `${part("most").value}%`;
   const number = (card) => Number(card.dataset.i);
   const sure = (card) => Number(card.dataset.confidence);
-  const sorted = [...part("gallery").children].toSorted((one, other) => {
+  const cards = [...part("gallery").children];
+  const sorted = cards.toSorted((one, other) => {
     if (order === "unsure") return sure(one) - sure(other);
     return order === "sure" ? sure(other) - sure(one) : number(one) - number(other);
   });
   for (const card of sorted) card.hidden = sure(card) > most;
+  if (sorted.every((card, i) => card === cards[i])) return;
+  const focused = document.activeElement; // a person may be writing while photos come
   part("gallery").replaceChildren(...sorted);
+  if (part("gallery").contains(focused)) focused.focus({ preventScroll: true });
 }
 
 async function fill(card) {
