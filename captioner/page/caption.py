@@ -141,7 +141,7 @@ class CaptionService:
         return {
             "id": self.cache.put(photo, image.width * image.height * 3 + MAPS * len(captions)),
             "name": best.photo.name,
-            "model": captioner.name,
+            "model": self.models.name_of(captioner),
             "seconds": round(seconds, 2),
             "width": best.photo.width,
             "height": best.photo.height,
@@ -211,14 +211,14 @@ class CaptionService:
             best = photo.captions[0]
             request = replace(best.request, explain="", alternatives=0)
             answers: list[AddedCaption] = []
-            for captioner in map(self.models.get, self.models.names):
-                if captioner not in photo.captioners:
+            for name in self.models.names:
+                if (captioner := self.models.get(name)) not in photo.captioners:
                     captioner.search(request)
                     with self._at_work:
                         found = self.batcher.caption(captioner, best.photo, request)
                     rank = self._add(photo, found, captioner)
                     about: CaptionAnswer = _describe(found) | {
-                        "model": captioner.name,
+                        "model": name,
                         "layers": captioner.model.layers,
                         "heatmaps": kinds(captioner.model),
                     }

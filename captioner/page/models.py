@@ -51,6 +51,11 @@ class Models:
                 )
             return self._loaded[name]
 
+    def name_of(self, captioner: Captioner) -> str:
+        """What `get` knows it by: two models may call themselves the same."""
+        with self._lock:
+            return next(name for name, one in self._loaded.items() if one is captioner)
+
     def warm(self) -> None:
         """Caption a grey square: the first person's photo then takes no longer than the next."""
         self.get().caption(np.full((64, 64, 3), 128, np.uint8), alternatives=2, beams=3)

@@ -174,7 +174,7 @@ def test_two_models_side_by_side(builtin, model, photos, tmp_path):
     service = CaptionService(Models([str(builtin), str(tmp_path / "other")]))
     name = service.show(Upload(photos[2], "cat.png").item, {"beams": 2})["id"]
     [found] = service.compare({"id": name})["captions"]
-    assert found["rank"] == 2 and found["caption"]["model"] == model.name
+    assert found["rank"] == 2 and found["caption"]["model"] == str(tmp_path / "other")
     assert found["caption"]["text"] == model.caption(photos[2], beams=2).text
     assert found["caption"]["layers"] == model.model.layers and found["caption"]["heatmaps"]
     ask = {"id": name, "rank": 2, "word": 1, "layer": 0, "kind": "json"}

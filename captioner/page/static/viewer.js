@@ -320,8 +320,8 @@ root.addEventListener("click", (event) => {
   } else if (button.dataset.visit) goBack(Number(button.dataset.visit));
   else if (button.dataset.rank) {
     rank = Number(button.dataset.rank);
-    for (const other of part("others").children) {
-      other.setAttribute("aria-pressed", String(other === button));
+    for (const other of root.querySelectorAll("button[data-rank]")) {
+      other.setAttribute("aria-pressed", String(Number(other.dataset.rank) === rank));
     }
     showCaption();
   }

@@ -36,13 +36,7 @@ function showCaption() {
   fetchAhead();
 }
 
-// What stands before a caption's confidence, where not all are the same model's.
-function saidBy({ own, model }) {
-  if (own) return "yours, ";
-  return shown.captions.some((one) => one.model) ? `${model ?? shown.model}, ` : "";
-}
-
-// What the server's other models say of the photo; their captions stand beside the others.
+// What the server's other models say of the photo; they stand side by side with this one's.
 async function compare() {
   const photo = shown;
   const button = part("compare");
@@ -53,19 +47,33 @@ async function compare() {
   for (const added of answer.captions) photo.captions[added.rank] = added.caption;
   photo.compared = true;
   if (shown !== photo || pending) return;
-  button.hidden = true;
-  if (answer.captions.length) rank = answer.captions[0].rank;
   showOthers();
-  showCaption();
+  part("announce").textContent = [...part("models").children].map((card) => card.textContent).join("; ");
+  part("models-box").scrollIntoView({ block: "nearest", behavior: "smooth" });
 }
 
 function showOthers() {
-  if (part("compare")) part("compare").hidden = Boolean(shown.compared);
-  part("others-title").hidden = part("others").hidden = shown.captions.length < 2;
-  part("others-title").textContent = shown.sampled ? "Captions drawn at random" : "Captions from the search";
-  part("others").replaceChildren(...shown.captions.map((c, i) => make("button", {
-    type: "button", class: "c-other", "data-rank": i, "aria-pressed": String(i === rank),
-  }, make("span", {}, c.text), make("small", {}, saidBy(c) + percent(c.confidence)))));
+  const { captions, compared, sampled } = shown;
+  const ranks = Object.keys(captions).map(Number);
+  const others = ranks.filter((i) => !captions[i].model);
+  const models = compared ? ranks.filter((i) => !i || captions[i].model) : [];
+  const choice = (i, look, ...content) => make("button", {
+    type: "button", class: look, "data-rank": i, "aria-pressed": String(i === rank),
+  }, ...content);
+  part("others-title").hidden = part("others").hidden = others.length < 2;
+  part("others-title").textContent = sampled ? "Captions drawn at random" : "Captions from the search";
+  part("others").replaceChildren(...others.map((i) => choice(i, "c-other",
+    make("span", {}, captions[i].text),
+    make("small", {}, (captions[i].own ? "yours, " : "") + percent(captions[i].confidence)))));
+  if (!part("compare")) return; // there is one model only
+  part("compare").hidden = Boolean(compared);
+  part("models-box").hidden = models.length < 2;
+  part("models").replaceChildren(...models.map((i) => {
+    const { words, text, confidence, model } = captions[i];
+    const said = words.flatMap((w) => [make("i", { style: `--p:${w.probability}` }, w.text), " "]);
+    return choice(i, "c-other c-model", make("b", {}, model ?? shown.model), " ",
+      make("span", {}, ...(words.length ? said : [text])), make("small", {}, percent(confidence)));
+  }));
 }
 
 // A person's own words about the photo: they are read, and stand among its captions from then on.
