@@ -8,9 +8,14 @@ import pytest
 pytest.importorskip("gradio", reason="the page needs gradio: pip install -e '.[demo]'")
 
 from captioner.errors import CaptionerError
+from captioner.page.caption import CaptionService, concurrency
+from captioner.page.models import Models
 from captioner.page.question_queue import QuestionQueue, SupersededError
+from captioner.page.uploads import Upload
 
 from .conftest import run_apart
+
+WAITING = 32
 
 
 def run(scenario):
@@ -96,5 +101,43 @@ def test_who_leaves_and_what_fails_give_their_place_to_the_next():
         with pytest.raises(CaptionerError, match="No"):
             await queue.run("d", fails)
         assert await queue.run("e", lambda: 1) == 1
+
+    run(scenario)
+
+
+# With a model -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def service(tiny):
+    return CaptionService(Models([str(tiny)]), waiting=WAITING)
+
+
+@pytest.fixture(scope="module")
+def item(photos):
+    return Upload(photos[2], "cat.png").item
+
+
+def test_twenty_people_with_three_photos_each_get_all_their_captions(service, item):
+    async def person(number: int):
+        return [await service.ask({"page": f"{number}"}, lambda: item) for _ in range(3)]
+
+    async def scenario():
+        for answers in await asyncio.gather(*map(person, range(20))):
+            assert len({answer["id"] for answer in answers}) == 3
+
+    run(scenario)
+
+
+def test_of_eighty_at_once_each_gets_a_caption_or_is_told_how_many_are_before(service, item):
+    async def scenario():
+        questions = [service.ask({"page": f"{n}"}, lambda: item) for n in range(80)]
+        answers = await asyncio.gather(*questions)
+        served = WAITING + concurrency()
+        assert all("captions" in answer for answer in answers[:served])
+        for answer in answers[served:]:
+            assert answer["error"].startswith(
+                f"The server is busy: {served} photos are before yours"
+            )
 
     run(scenario)
