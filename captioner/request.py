@@ -29,6 +29,11 @@ ELSEWHERE = {
 """What the settings are called in transformers and elsewhere."""
 OF_DRAWS = ("temperature", "top_k", "top_p", "seed")
 """The settings that have a meaning only where words are drawn."""
+OF_WRITING = (
+    "beams", "alternatives", "min_length", "max_length", "no_repeat", "prefix", "without", "sample",
+    *OF_DRAWS,
+)  # fmt: skip
+"""The settings that have a meaning only where a caption is written, not where one is explained."""
 ATTENTION, EVIDENCE = HEATMAPS = ("attention", "evidence")
 """The kinds of heatmap; "" stands for none."""
 
@@ -137,11 +142,27 @@ class Request:
             return self
         return self.with_(seed=secrets.randbelow(2**31))
 
+    def explaining(self, text: str) -> Self:
+        """This, to explain a sentence in place of writing one."""
+        plain = {name: getattr(Request, name) for name in OF_WRITING}
+        return dataclasses.replace(self, explain=text, **plain)
+
     def search(self, base: "Search") -> "Search":
         """The search that this asks for, of a model whose own is `base`.
 
         Raises SettingError for what makes no sense.
         """
+        for name in OF_WRITING:
+            if self.explain and getattr(self, name) != getattr(Request, name):
+                raise SettingError(
+                    f"`{name}` has no meaning beside `explain`, which writes no caption: leave one "
+                    "of them out."
+                )
+        if self.sample and self.beams is not None:
+            raise SettingError(
+                "`beams` has a meaning only where captions are searched for, and `sample` draws "
+                "them: leave one of them out."
+            )
         if self.alternatives < 0:
             raise SettingError("`alternatives` must not be negative.")
         beams = base.beams if self.beams is None else self.beams

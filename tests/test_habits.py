@@ -187,7 +187,7 @@ def test_ctrl_c_after_the_last_photo_stops_nothing(tiny, album, tmp_path):
         time.sleep(0.002)
     command.send_signal(signal.SIGINT)
     _, told = command.communicate(60)
-    done = len(path.read_text().splitlines()) == 4
+    done = path.exists() and len(path.read_text().splitlines()) == 4
     assert (command.returncode, b"Stopped" in told) == ((0, False) if done else (130, True)), told
 
 
@@ -727,6 +727,9 @@ TYPED = [
     ("captioner caption a.jpg --seed 3", 2, "give --sample, too, or leave --seed out"),
     ("captioner caption a.jpg --temperature 0.7", 2, "give --sample, too"),
     ("captioner caption a.jpg --sample --seed 3", 0, "a.jpg\t"),
+    ("captioner caption a.jpg --sample --beams 5", 2, "--sample draws them: leave one of them out"),
+    ("captioner caption a.jpg --explain 'A dog.' --prefix A", 2, "--prefix has no meaning beside"),
+    ("captioner caption a.jpg --explain 'A dog.' --alternatives 1", 2, "leave one of them out"),
     ("captioner caption a.jpg --sample", 0, "draws the same captions again"),
     ("captioner caption a.jpg --alternatives 2", 0, "a.jpg\t"),
     ("captioner caption a.jpg --alternatives 9", 2, "need a beam of at least 10"),
@@ -759,6 +762,8 @@ ASKED = [
     ("model.caption('a.jpg', heatmaps=False).overlay(0)", "caption the photo with heatmaps=True"),
     ("model.caption('a.jpg').overlay('zebra')", "There is no word 'zebra'"),
     ("model.caption('a.jpg', seed=3)", "sample"),
+    ("model.caption('a.jpg', sample=True, beams=5)", "sample draws them"),
+    ("model.explain('a.jpg', 'A dog.', prefix='A')", "prefix has no meaning beside explain"),
     ("model.caption('a.jpg', without='table').request.without", "('table',)"),
 ]
 

@@ -193,7 +193,7 @@ class CaptionService:
             if len(photo.captions) >= MAX_CAPTIONS:
                 raise CaptionerError("That is enough about one photo; caption it again.")
             request = checked(Request, {"explain": " ".join(words.split())})
-            request = replace(best.request, explain=request.explain, alternatives=0)
+            request = best.request.explaining(request.explain)
             captioner = photo.captioners[0]
             captioner.search(request)
             with self._at_work:

@@ -79,7 +79,7 @@ class SheetsJob(Job):
         """A PNG. Raises CaptionerError."""
         side = max(self.captioner.size, DRAWN_SIDE)
         photo = load_photo(open_item(item, PHOTO_LIMITS), min_side=side, limits=PHOTO_LIMITS)
-        request = self.request.with_(explain=found["caption"], alternatives=0)
+        request = self.request.explaining(found["caption"])
         [caption] = self.captioner.explain_photo(photo, [found["caption"]], request)
         if found["blank"] and "edited" not in found:
             caption = blank(caption)

@@ -151,6 +151,10 @@ def test_a_person_s_own_words_are_read_as_the_library_reads_them(shown, model, p
     assert "no words" in service.explain({"id": name, "text": " ... "})["error"]
     assert "error" in service.explain({"id": name, "text": "x" * 501})
     assert "error" in service.explain({"id": name, "text": "dog " * 120})
+    drawn = {"sample": True, "seed": 3, "prefix": "Two"}  # which has no part in it
+    name = service.show(Upload(photos[2], "cat.png").item, drawn)["id"]
+    again = service.explain({"id": name, "text": "Two dogs on a sofa."})["caption"]
+    assert again["confidence"] == pytest.approx(said["confidence"], rel=0.05)
 
 
 def test_the_other_kind_of_map_is_made_once_when_it_is_first_asked_for(shown, monkeypatch):
