@@ -20,7 +20,7 @@ from captioner.exits import run
 from captioner.hub.command import models
 from captioner.metrics.command import score
 from captioner.options import GroupedCommand, ModelOption, flags
-from captioner.page.command import demo
+from captioner.page.command import DemoSettings, demo
 from captioner.photos import PHOTO_SUFFIXES
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ app = typer.Typer(
 app.command(help=CAPTION_HELP, cls=GroupedCommand)(caption)
 app.command(cls=GroupedCommand)(export)
 app.command(cls=GroupedCommand)(score)
-app.command()(demo)
+app.command(cls=GroupedCommand)(demo)
 app.command()(models)
 
 
@@ -158,9 +158,8 @@ def _about(loaded: "Captioner", folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command that the program was started with; raises SystemExit with its status."""
-    raise SystemExit(
-        run(lambda: app(prog_name="captioner"), names={**flags(ExportSettings), **flags(JobSpec)})
-    )
+    names = {**flags(DemoSettings), **flags(ExportSettings), **flags(JobSpec)}
+    raise SystemExit(run(lambda: app(prog_name="captioner"), names=names))
 
 
 if __name__ == "__main__":

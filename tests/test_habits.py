@@ -1,6 +1,7 @@
 """What people's hands already know: what users of taggui, kohya's caption scripts, transformers,
 HF evaluate, pycocoevalcap, exiftool and Lightroom type first, and what they are to get."""
 
+import dataclasses
 import io
 import json
 import re
@@ -32,6 +33,7 @@ from captioner.metrics import score
 from captioner.metrics.readers import read_results
 from captioner.options import flags
 from captioner.outputs import Guard
+from captioner.page import command
 from captioner.photos import load_photo
 from captioner.request import Request
 
@@ -308,6 +310,28 @@ def test_options_have_their_defaults_from_the_environment(monkeypatch):
     assert [(s.request.beams, s.model) for s in seen] == [(7, "somewhere"), (2, "somewhere")]
     monkeypatch.setenv("CAPTIONER_BEAMS", "many")
     assert "'--beams': Input should be a valid integer" in typed("caption", "a.jpg")[1]
+
+
+def test_so_has_the_page(monkeypatch):
+    seen = []
+    monkeypatch.setattr(command, "serve", seen.append)
+    for name, value in {
+        "HOST": "::1", "PORT": "8000", "MODEL": "one two", "AUTH": "ann:secret", "QUEUE": "4",
+        "ALLOW_HOST": "a.example b.example", "ROOT_PATH": "/captions", "BROWSER": "1",
+        "DEVICE": "cuda:1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"CAPTIONER_{name}", value)
+    typed("demo")
+    typed("demo", "--port", 9000, "--model", "three")
+    known = command.DemoSettings(
+        host="::1", port=8000, model=("one", "two"), auth="ann:secret", queue=4,
+        allow_host=("a.example", "b.example"), root_path="/captions", browser=True,
+        device="cuda:1",
+    )  # fmt: skip
+    assert seen == [known, dataclasses.replace(known, port=9000, model=("three",))]
+    for wrong in ({"port": 70000}, {"port": 0}, {"queue": 0}):
+        with pytest.raises(SettingError, match=f"^{next(iter(wrong))} "):
+            command.DemoSettings(**wrong)
 
 
 def test_a_photo_on_standard_input(tiny, album):

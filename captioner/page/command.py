@@ -4,73 +4,66 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from captioner.errors import CaptionerError
-from captioner.options import DeviceOption, DtypeOption
+from captioner.errors import CaptionerError, SettingError
+from captioner.options import DEVICE, DTYPE, MODEL, with_settings
+from captioner.settings import setting
 
 from .sweep import UploadFolder
 
 
-def demo(
-    host: Annotated[
-        str, typer.Option(help="Listen on this address; 0.0.0.0 opens the page to the network.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=65535, help="Listen on this port; without it, on 7860 or the next free one."
-        ),
-    ] = None,
-    share: Annotated[
-        bool,
-        typer.Option(
-            "--share", help="Give the page a public address for a week, through gradio's server."
-        ),
-    ] = False,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            "-m",
-            envvar="CAPTIONER_MODEL",
-            show_envvar=False,
-            help="The folder of a model; given several times, the page offers the choice.",
-        ),
-    ] = None,
-    root_path: Annotated[
-        str, typer.Option(help="The path or the whole address that a proxy gives the page.")
-    ] = "",
-    auth: Annotated[
-        str | None,
-        typer.Option(
-            envvar="CAPTIONER_AUTH",
-            help="Let in only those with this user:password, or with a line of this file. Others "
-            "on this machine see the command, and neither the environment nor the file.",
-        ),
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow-host",
-            help="A name by which the page may be asked for, such as a proxy's; may be given "
-            "several times. This machine's own names are allowed.",
-        ),
-    ] = None,
-    queue: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="How many requests may wait; later ones hear that the server is busy."
-        ),
-    ] = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    browser: Annotated[bool, typer.Option("--browser", help="Open the page in a browser.")] = False,
-) -> None:
+@dataclass(frozen=True)
+class DemoSettings:
+    """How the page is served."""
+
+    host: str = setting(
+        "127.0.0.1", "Listen on this address; 0.0.0.0 opens the page to the network.",
+        value="ADDRESS",
+    )  # fmt: skip
+    port: int | None = setting(
+        None, "Listen on this port.", value="N", otherwise="7860 or the next free one"
+    )
+    share: bool = setting(
+        False, "Give the page a public address for a week, through gradio's server."
+    )
+    model: tuple[str, ...] = setting(
+        (), "The folder of a model; given several times, the page offers the choice.",
+        flag=MODEL.flag, value=MODEL.value, otherwise=MODEL.otherwise,
+    )  # fmt: skip
+    root_path: str = setting(
+        "", "The path or the whole address that a proxy gives the page.", value="PATH"
+    )
+    auth: str = setting(
+        "", "Let in only those with this user:password, or with a line of this file. Others on "
+        "this machine see the command, and neither the environment nor the file.",
+        value="TEXT", otherwise="everyone",
+    )  # fmt: skip
+    allow_host: tuple[str, ...] = setting(
+        (), "A name by which the page may be asked for, such as a proxy's; may be given several "
+        "times.", value="NAME", otherwise="this machine's own",
+    )  # fmt: skip
+    queue: int | None = setting(
+        None, "How many requests may wait; later ones hear that the server is busy.", value="N",
+        otherwise="16 for every core",
+    )  # fmt: skip
+    device: str | None = setting(None, DEVICE)
+    dtype: str | None = setting(None, DTYPE)
+    browser: bool = setting(False, "Open the page in a browser.")
+
+    def __post_init__(self) -> None:
+        if self.port is not None and not 1 <= self.port <= 65535:
+            raise SettingError("`port` is a number from 1 to 65535.")
+        if self.queue is not None and self.queue < 1:
+            raise SettingError("`queue` must be at least 1.")
+
+
+@with_settings
+def demo(asked: DemoSettings) -> None:
     """Open the web page: drop a photo, click a word, see where the model looked.
 
     Examples:
@@ -81,27 +74,12 @@ def demo(
 
         captioner demo --host 0.0.0.0 --auth people.txt --root-path /captioner
     """
-    serve(
-        model or (), host=host, port=port, share=share, root_path=root_path, auth=people(auth),
-        allow_hosts=allow_host or (), queue=queue, device=device, dtype=dtype, browser=browser,
-    )  # fmt: skip
+    serve(asked)
 
 
-def serve(
-    models: Sequence[str] = (),
-    *,
-    host: str = "127.0.0.1",
-    port: int | None = None,
-    share: bool = False,
-    root_path: str = "",
-    auth: list[tuple[str, str]] | None = None,
-    allow_hosts: Sequence[str] = (),
-    queue: int | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-    browser: bool = False,
-) -> None:
+def serve(asked: DemoSettings) -> None:
     """Serve the page until interrupted. Raises CaptionerError, ModelError."""
+    auth = people(asked.auth)
     folder = _prepare()
     try:
         from .build import build, launch_options
@@ -110,19 +88,19 @@ def serve(
         from .uploads import MAX_UPLOAD
 
         typer.echo("Loading the model ...", err=True)
-        loaded = Models(models, device=device, dtype=dtype)
+        loaded = Models(asked.model, device=asked.device, dtype=asked.dtype)
         loaded.warm()
-        page = build(loaded, queue)
+        page = build(loaded, asked.queue)
         folder.sweep_from_time_to_time(page.folders.queue.files, page.folders.kept.sweep)
-        hosts = Hosts(host, allow_hosts)
+        hosts = Hosts(asked.host, asked.allow_host)
         try:
             _, address, public = page.launch(
-                server_name=host,
-                server_port=port,
-                share=share,
-                root_path=root_path or None,
+                server_name=asked.host,
+                server_port=asked.port,
+                share=asked.share,
+                root_path=asked.root_path or None,
                 auth=auth,
-                inbrowser=browser,
+                inbrowser=asked.browser,
                 max_file_size=MAX_UPLOAD,
                 prevent_thread_lock=True,
                 quiet=True,
@@ -130,12 +108,14 @@ def serve(
                 **launch_options(hosts),
             )
         except OSError as error:
-            raise CaptionerError(f"The page cannot be served on {host}:{port}: {error}") from error
+            raise CaptionerError(
+                f"The page cannot be served on {asked.host}:{asked.port}: {error}"
+            ) from error
         typer.echo(f"The page is at {address}  (stop it with Ctrl+C)", err=True)
         if public:
             hosts.add(public)
             typer.echo(f"For everyone, for a week: {public}", err=True)
-        if not auth and (public or not is_loopback(host)):
+        if not auth and (public or not is_loopback(asked.host)):
             who = "with that address" if public else "who can reach this machine"
             typer.echo(
                 f"Warning: there are no accounts, so everyone {who} can caption photos here, on "

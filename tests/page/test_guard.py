@@ -259,9 +259,9 @@ def test_a_server_that_is_open_to_others_without_accounts_says_so(folder, monkey
     for options, warned in [
         ({}, ""), ({"host": "0.0.0.0"}, "everyone who can reach this machine"),
         ({"share": True}, "everyone with that address"),
-        ({"host": "0.0.0.0", "auth": [("a", "b")]}, ""),
+        ({"host": "0.0.0.0", "auth": "a:b"}, ""),
     ]:  # fmt: skip
         monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
-        command.serve(**options)
+        command.serve(command.DemoSettings(**options))
         said = capsys.readouterr().err
         assert warned in said and ("Warning" in said) == bool(warned)
