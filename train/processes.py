@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import sys
 import threading
@@ -23,7 +24,6 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from captioner.errors import CaptionerError
 from captioner.exits import Exit
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ SILENCE = 120.0
 """Seconds without a sign of life after which a process counts as frozen."""
 PULSE = 1.0
 """Seconds between signs of life."""
-GRACE = 5.0
-"""Seconds that a process has to end by itself, once another one is lost."""
+PATIENCE = 5.0
+"""Seconds within which an error between processes comes to all of them that live."""
 DONE, FAILED = b"done", b"failed"
 """The last sign of life."""
 
@@ -46,19 +46,15 @@ DONE, FAILED = b"done", b"failed"
 class Peers:
     """The other processes of a run, watched in a thread: each gives signs of life in the store that
     torchrun keeps. Where one is lost this process ends, also while it waits for it within torch.
-
-    lost: set when `sentence` says which one was lost.
     """
 
     def __init__(self, rank: int, world: int, store: Store):
         self.rank = rank
         self.others = [r for r in range(world) if r != rank]
-        self.sentence = ""
-        self.lost = threading.Event()
         self._store = store
         self._turns = 0
-        self._told = False
         self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
         # Process ids mean something to those that the same torchrun has started.
         node = os.environ.get("GROUP_RANK") or f"of-{rank}"
         store.set(f"who/{rank}", f"{node} {socket.gethostname()} {os.getpid()}")
@@ -67,26 +63,20 @@ class Peers:
     def watch(self) -> None:
         """Begin, once all have joined."""
         self._store.wait([f"life/{rank}" for rank in self.others], LIMIT)
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._thread.start()
 
     def _watch(self) -> None:
-        began = time.monotonic()
-        seen = dict.fromkeys(self.others, (b"", began))
+        seen = dict.fromkeys(self.others, (b"", time.monotonic()))
         count = 0
         while not self._over.wait(PULSE):
             count += 1
             try:
                 self._store.set(f"life/{self.rank}", str(count))
-                self.sentence = self._look(seen, time.monotonic())
+                sentence = self._look(seen, time.monotonic())
             except RuntimeError:
-                self.sentence = _ended("What keeps the processes together (torchrun) is gone")
-            if self.sentence:
-                self.lost.set()
-                break
-        if self.lost.is_set() and not self._over.wait(GRACE):
-            if not self._told:
-                print(f"Error: {self.sentence}", file=sys.stderr, flush=True)
-            os._exit(Exit.MISTAKE)
+                sentence = "What keeps the processes together (torchrun) is gone"
+            if sentence:
+                return _end(sentence)
 
     def _look(self, seen: dict[int, tuple[bytes, float]], now: float) -> str:
         """Which process is lost, in a sentence; "" where all live. seen: the last sign of life of
@@ -124,24 +114,23 @@ class Peers:
         said = self._store.compare_set("lost", "", f"{rank} {how}").decode()
         number, _, how = said.partition(" ")
         _, host, pid = self._who(int(number))
-        return _ended(f"Process {number} of the run (pid {pid} on {host}) {how}")
+        return f"Process {number} of the run (pid {pid} on {host}) {how}"
 
-    def explain(self, error: Exception) -> str:
-        """The sentence for an error that came of another process's; "" for one of our own."""
+    def look_for_the_reason(self, error: Exception) -> None:
+        """Ends this process where an error came of another one; returns where it is our own."""
         if not isinstance(error, RuntimeError):
-            return ""
-        if self.lost.wait(3 * PULSE):
-            return self.sentence
-        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
-            return ""
-        with contextlib.suppress(RuntimeError):
-            # Who lives and waits, too, meets the same error.
-            self._store.set(f"waits/{self.rank}", "")
-            time.sleep(GRACE)
-            for rank in self.others:
-                if not self._store.check([f"waits/{rank}"]):
-                    return self._agreed(rank, "does not come to where the others wait for it")
-        return ""
+            return
+        # torchrun asks those that are left to end: they do, and say why before.
+        asked = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self._over.wait(3 * PULSE)  # the thread ends us where it misses one
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            with contextlib.suppress(RuntimeError):
+                self._store.set(f"waits/{self.rank}", "")
+                self._over.wait(PATIENCE)
+                for rank in self.others:
+                    if not self._store.check([f"waits/{rank}"]):
+                        _end(self._agreed(rank, "does not come to where the others wait for it"))
+        signal.signal(signal.SIGTERM, asked)
 
     def turn(self, first: bool) -> None:
         """The first process says that its turn is over; the others wait for that, however long."""
@@ -154,16 +143,21 @@ class Peers:
 
     def leave(self, last: bytes) -> None:
         """Say why no sign of life follows."""
-        if self.lost.is_set():
-            self._told = True  # the thread sees to it that we end
-            return
         self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()  # its sign of life is not to come after
         with contextlib.suppress(RuntimeError):
             self._store.set(f"life/{self.rank}", last.decode())
 
 
-def _ended(what: str) -> str:
-    return f"{what}: the others end, too. The same command goes on from the state saved last."
+def _end(sentence: str) -> None:
+    """End this process as it is: its other threads may wait for what does not come."""
+    print(
+        f"Error: {sentence}: the others end, too. The same command goes on from the state saved "
+        "last.",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+    os._exit(Exit.MISTAKE)
 
 
 @dataclass(frozen=True)
@@ -212,10 +206,8 @@ class Processes:
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
-    """In the group that torchrun started; alone where there is none.
-
-    Raises CaptionerError where another process is lost.
-    """
+    """In the group that torchrun started; alone where there is none. Where another process is lost
+    this one ends."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Processes()
@@ -234,14 +226,12 @@ def joined(device: torch.device) -> Iterator[Processes]:
     try:
         yield Processes(rank, world, int(os.environ.get("LOCAL_RANK", "0")), peers)
     except Exception as error:
+        peers.look_for_the_reason(error)
         last = FAILED
-        if sentence := peers.explain(error):
-            raise CaptionerError(sentence) from error
         raise
     finally:
         peers.leave(last)
-        if not peers.lost.is_set():
-            dist.destroy_process_group()
+        dist.destroy_process_group()
 
 
 def wrap(learner: nn.Module, device: torch.device, *, unused: bool) -> nn.Module:
