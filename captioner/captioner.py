@@ -29,7 +29,7 @@ from .ensemble import load_model
 from .errors import CaptionerError, ModelError, PhotoError, SettingError
 from .finish import finish
 from .generation import Hypothesis, Search
-from .heatmaps import heatmaps, kind_of
+from .heatmaps import heatmaps, kind_of, no_maps
 from .hub.locate import is_hub_name
 from .interface import Model
 from .machine import choose_device, choose_dtype
@@ -264,7 +264,7 @@ class Captioner:
         array (L, H, h, w) float32 a word, each map summing to 1. `Word.heatmap` is the average of
         those that the model names. Raises CaptionerError for a model without maps."""
         if not self.model.maps:
-            raise CaptionerError(no_maps(self.name))
+            raise CaptionerError(no_maps(self.model, self.name))
         memory = self.model.see([caption.photo], caption.request)
         [weights] = self.model.look(memory, [caption.ids])  # (L, H, T, N)
         maps = self.model.placement(memory, 0).lay(weights.numpy())
@@ -284,7 +284,7 @@ class Captioner:
             memory = self.model.see([caption.photo], request)
             [maps] = heatmaps(self.model, memory, [caption.ids], kind)
         if maps is None:
-            raise CaptionerError(no_maps(self.name))
+            raise CaptionerError(no_maps(self.model, self.name))
         words = [replace(w, heatmap=m) for w, m in zip(caption.words, maps, strict=True)]
         return replace(caption, words=words, maps=kind_of(self.model, kind), request=request)
 
@@ -386,13 +386,6 @@ def _loaded(
         raise PhotoError(f'{error} on_error="return" gives the captions of the others.') from error
 
 
-def no_maps(name: str) -> str:
-    return (
-        f"{name} gives no heatmaps: it does not say which of its tokens lie where on the photo, "
-        "so its captions come without them."
-    )
-
-
 def load(
     model: str | Path | None = None,
     *,
@@ -421,6 +414,8 @@ def load(
     if server:
         from .server import ServerModel
 
+        if device or dtype:
+            raise SettingError("`server` computes elsewhere: leave `device` and `dtype` out.")
         served = ServerModel(server, str(model) if model else None)
         return Captioner(served, device=torch.device("cpu"), dtype=torch.float32)
     where = choose_device(device)

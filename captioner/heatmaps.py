@@ -35,6 +35,14 @@ def kinds(model: Model[M]) -> list[str]:
     return [] if not model.maps else [ATTENTION, EVIDENCE] if model.fades else [ATTENTION]
 
 
+def no_maps(model: Model[M], name: str) -> str:
+    """The sentence about a model, called by its name, that has none."""
+    why = "it does not say which of its tokens lie where on the photo"
+    if "server" in model.about:
+        why = "it runs on a server, which does not say where it looked"
+    return f"{name} gives no heatmaps: {why}, so its captions come without them."
+
+
 def kind_of(model: Model[M], kind: str) -> str:
     """What the heatmaps of a model are called, for people."""
     return EVIDENCE if kind == EVIDENCE else model.maps

@@ -22,6 +22,10 @@ DEVICE = Setting(
     "Where the model computes: cpu, cuda, cuda:1 or mps.", value="NAME",
     otherwise="the best there is",
 )  # fmt: skip
+SERVER = Setting(
+    "Use the --model behind this OpenAI chat interface, such as http://localhost:8000/v1; "
+    "OPENAI_API_KEY is its key.", value="URL", otherwise="none",
+)  # fmt: skip
 DTYPE = Setting(
     "The numbers it computes with: float32, bfloat16 or float16.", value="NAME",
     otherwise="the quickest",
@@ -60,8 +64,6 @@ class GroupedCommand(TyperCommand):
 
 
 ModelOption = Annotated[str | None, _typer(MODEL, ["--model", "-m"], MODEL.otherwise)]
-DeviceOption = Annotated[str | None, _typer(DEVICE, ["--device"], DEVICE.otherwise)]
-DtypeOption = Annotated[str | None, _typer(DTYPE, ["--dtype"], DTYPE.otherwise)]
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:

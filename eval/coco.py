@@ -37,6 +37,7 @@ from captioner.metrics.matching import match
 from captioner.metrics.readers import Candidate, References, read_references
 from captioner.metrics.report import write_report
 from captioner.metrics.scoring import DEFAULT_METRICS, score
+from captioner.options import SERVER
 from captioner.outputs import Guard
 from captioner.request import Request
 from captioner.signals import stopping
@@ -67,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     made = parser("coco", __doc__)
     made.add_argument("--model", help="a folder or a hub name; default: the model in the box")
     made.add_argument("--revision", help="of a hub name: the branch, tag or commit")
+    made.add_argument("--server", metavar=SERVER.value, help=SERVER.help)
     made.add_argument("--images", type=Path, required=True, help="the folder of the photographs")
     made.add_argument("--annotations", type=Path, required=True, help="COCO or Karpathy captions")
     made.add_argument("--split", help="of a Karpathy file, several with commas; default: test")
@@ -77,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--prompt", default="", help="what a hub model reads before its caption")
     made.add_argument("--out", type=Path, default=Path("runs/eval"))
     made.add_argument("--bootstrap", type=int, default=1000, help="draws for the intervals")
-    add_machine(made, dtype="float32")
+    add_machine(made)
     options = made.parse_args(arguments)
     return run(lambda: _coco(options), stopped=STOPPED)
 
@@ -93,8 +95,8 @@ def _coco(options: argparse.Namespace) -> int:
             beams=options.beams, min_length=options.min_length, max_length=options.max_length,
             length_penalty=options.length_penalty, prompt=options.prompt,
         ),
-        batch_size=BATCH, model=options.model, revision=options.revision,
-        device=options.device, dtype=options.dtype,
+        batch_size=BATCH, model=options.model, revision=options.revision, server=options.server,
+        device=options.device, dtype=options.dtype or (None if options.server else "float32"),
     )  # fmt: skip
     guard = spec.check()
     _check_outputs(spec, guard)

@@ -21,6 +21,7 @@ from captioner.batch.engine import EngineConfig
 from captioner.batch.local_engine import LocalEngine
 from captioner.captioner import load
 from captioner.errors import ModelError, SettingError
+from eval import coco
 
 from .commands import run, start
 
@@ -255,3 +256,27 @@ def test_what_the_chat_interface_does_not_know_is_refused(stub, tmp_path):
     for settings in ({"beams": 3}, {"prefix": "A dog"}, {"without": "cat"}, {"no_repeat": 2}):
         with pytest.raises(SettingError, match=f"knows no {next(iter(settings))}"):
             model.caption(tmp_path / "none.jpg", **settings)
+
+
+@pytest.mark.slow
+def test_a_model_behind_a_server_is_scored_on_a_caption_set(stub, tmp_path, capsys):
+    paths = photos(tmp_path, 3)
+    annotations = {
+        "images": [{"id": i, "file_name": path.name} for i, path in enumerate(paths)],
+        "annotations": [
+            {"id": i, "image_id": i, "caption": f"a photo of {i}00080"} for i in range(3)
+        ],
+    }
+    (tmp_path / "captions.json").write_text(json.dumps(annotations))
+    asked = [
+        "--images", str(tmp_path), "--annotations", str(tmp_path / "captions.json"), "--model",
+        "seer", "--server", stub.url, "--bootstrap", "10", "--prompt", "What is it?",
+    ]  # fmt: skip
+    assert not coco.main([*asked, "--out", str(tmp_path / "out")])
+    assert "CIDEr-D" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores["metrics"]["BLEU-4"]["value"] == pytest.approx(1.0)
+    assert scores["settings"]["server"] == stub.url and not scores["settings"]["weights_sha256"]
+    assert stub.asked[0]["messages"][0]["content"][1]["text"] == "What is it?"
+    assert coco.main([*asked, "--out", str(tmp_path / "other"), "--device", "cpu"]) == 2
+    assert "computes elsewhere" in capsys.readouterr().err

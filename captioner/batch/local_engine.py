@@ -45,7 +45,8 @@ class LocalEngine:
         workers = max(self.cores, FETCHERS if fetched else 0)
         self.pool = Pool(min(workers, len(first)) if first else workers)
         try:
-            from captioner.captioner import DRAWN_SIDE, load, no_maps
+            from captioner.captioner import DRAWN_SIDE, load
+            from captioner.heatmaps import no_maps
 
             self.model = load(
                 config.model, device=config.device, dtype=config.dtype,
@@ -58,7 +59,7 @@ class LocalEngine:
         self.settings = settings(config, self.model, self.search)
         asked, there = bool(config.request.heatmaps), bool(self.model.model.maps)
         self.drawn = asked and there
-        self.notes = [no_maps(self.model.name)] if asked and not there else []
+        self.notes = [no_maps(self.model.model, self.model.name)] if asked and not there else []
         self.decoder = Decoder(
             self.model.size,
             DRAWN_SIDE if self.drawn else None,
@@ -103,7 +104,7 @@ def settings(config: EngineConfig, model: Captioner, search: Search) -> dict[str
     from captioner.captioner import BUILTIN
     from captioner.hub.base import HubModel
 
-    files = [Path(config.model or BUILTIN) / "model.safetensors"]
+    files = [] if config.server else [Path(config.model or BUILTIN) / "model.safetensors"]
     if isinstance(model.model, HubModel):  # its weights may be in several files, or in a cache
         files = model.model.checkpoint.weights
     digest = hashlib.sha256()

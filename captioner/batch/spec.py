@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from captioner.errors import CaptionerError, SettingError
-from captioner.options import DEVICE, DTYPE, MODEL
+from captioner.options import DEVICE, DTYPE, MODEL, SERVER
 from captioner.outputs import Guard, begins
 from captioner.photos import PHOTO_SUFFIXES
 from captioner.request import Request
@@ -112,10 +112,7 @@ class JobSpec:
     revision: str | None = setting(
         None, "The branch, tag or commit of a model of the hub.", value="NAME", otherwise="newest"
     )  # fmt: skip
-    server: str | None = setting(
-        None, "Use the --model behind this OpenAI chat interface, such as "
-        "http://localhost:8000/v1; OPENAI_API_KEY is its key.", value="URL",
-    )  # fmt: skip
+    server: str | None = setting(None, SERVER)
     device: str | None = setting(None, DEVICE)
     dtype: str | None = setting(None, DTYPE)
 
@@ -257,8 +254,6 @@ class JobSpec:
             raise SettingError("`time_limit` must be above 0.")
         if self.engine not in ENGINES:
             raise SettingError(f"There is no engine {self.engine!r}: choose local or ray.")
-        if self.server and (self.device or self.dtype):
-            raise SettingError("`server` computes elsewhere: leave `device` and `dtype` out.")
         if self.workers and self.engine != "ray":
             raise SettingError("`workers` goes with `engine` ray.")
         if self.from_list == "-" and "-" in self.named:

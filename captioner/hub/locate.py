@@ -76,9 +76,13 @@ def is_hub_name(name: str) -> bool:
 
 
 def locate(
-    name: str | Path, revision: str | None = None, look: Look = lambda *_: None
+    name: str | Path,
+    revision: str | None = None,
+    look: Look = lambda *_: None,
+    weights: tuple[str, ...] = WEIGHTS,
 ) -> Checkpoint:
-    """The checkpoint of a folder or a hub name.
+    """The checkpoint of a folder or a hub name; without `weights` of a hub's only what it says of
+    itself.
 
     Raises ModelError, a sentence, when there is none.
     """
@@ -87,7 +91,7 @@ def locate(
         if revision:
             raise ModelError(f"{name} is a folder: it has no `revision`.")
         return Checkpoint(folder.name if folder.name else str(name), folder, read_config(folder))
-    found = fetch(str(name), revision, look=look)
+    found = fetch(str(name), revision, weights, look)
     safe = converted(str(name), found.name)
     folder = safe if safe.is_dir() and not any(found.glob("*.safetensors")) else found
     return Checkpoint(str(name), folder, read_config(folder), found.name)
@@ -108,6 +112,8 @@ def fetch(
     try:  # quickly: the download itself is patient
         HfApi().model_info(name, revision=revision, timeout=PATIENCE)
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(TEXTS)))
+        if not weights:
+            return folder
         commit = folder.name
         look(Checkpoint(name, folder, read_config(folder), commit), _to_come(name, folder))
         return Path(snapshot_download(name, revision=commit, allow_patterns=list(weights)))
@@ -145,7 +151,7 @@ def _kept(name: str, revision: str | None, weights: tuple[str, ...], error: Exce
 
     with contextlib.suppress(Exception):  # it is not there
         folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
-        if is_whole(name, folder, weights):
+        if not weights or is_whole(name, folder, weights):
             return folder
     first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
     raise ModelError(

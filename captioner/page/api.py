@@ -15,6 +15,7 @@ from gradio_client import handle_file
 from captioner.batch.records import record
 from captioner.caption import Caption
 from captioner.errors import CaptionerError
+from captioner.heatmaps import no_maps
 
 from .caption import CaptionService, concurrency
 from .folder import FolderService
@@ -53,6 +54,9 @@ def add_endpoints(service: CaptionService, folders: FolderService) -> None:
         Returns what /caption returns, a PNG for each word (the photo under its heat), and the
         contact sheet of all words as a PNG.
         """
+        captioner, _ = model_and_request(service.models, options or {})
+        if not captioner.model.maps:
+            raise CaptionerError(no_maps(captioner.model, captioner.name))
         record, found = _caption(service, photo, options)
         folder = Path(mkdtemp(prefix="heat-", dir=upload_folder()))
         overlays = []

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from captioner.errors import CaptionerError, SettingError
-from captioner.options import DEVICE, DTYPE, MODEL, with_settings
+from captioner.options import DEVICE, DTYPE, MODEL, SERVER, with_settings
 from captioner.settings import setting
 
 from .sweep import UploadFolder
@@ -32,7 +32,7 @@ class DemoSettings:
         False, "Give the page a public address for a week, through gradio's server."
     )
     model: tuple[str, ...] = setting(
-        (), "The folder of a model; given several times, the page offers the choice.",
+        (), f"{MODEL.help} Given several times, the page offers the choice.",
         flag=MODEL.flag, value=MODEL.value, otherwise=MODEL.otherwise,
     )  # fmt: skip
     root_path: str = setting(
@@ -51,6 +51,7 @@ class DemoSettings:
         None, "How many requests may wait; later ones hear that the server is busy.", value="N",
         otherwise="16 for every core",
     )  # fmt: skip
+    server: str | None = setting(None, SERVER)
     device: str | None = setting(None, DEVICE)
     dtype: str | None = setting(None, DTYPE)
     browser: bool = setting(False, "Open the page in a browser.")
@@ -72,6 +73,8 @@ def demo(asked: DemoSettings) -> None:
 
         captioner demo --model runs/mine/best --port 8000
 
+        captioner demo --server http://localhost:8000/v1 --model NAME
+
         captioner demo --host 0.0.0.0 --auth people.txt --root-path /captioner
     """
     serve(asked)
@@ -88,7 +91,9 @@ def serve(asked: DemoSettings) -> None:
         from .uploads import MAX_UPLOAD
 
         typer.echo("Loading the model ...", err=True)
-        loaded = Models(asked.model, device=asked.device, dtype=asked.dtype)
+        loaded = Models(
+            asked.model, device=asked.device, dtype=asked.dtype, server=asked.server
+        )  # fmt: skip
         loaded.warm()
         page = build(loaded, asked.queue)
         folder.sweep_from_time_to_time(page.folders.queue.files, page.folders.kept.sweep)

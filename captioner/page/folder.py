@@ -17,8 +17,8 @@ from captioner.batch.items import Item
 from captioner.batch.records import Failure as Failed
 from captioner.batch.records import Record, failure
 from captioner.caption import Caption
-from captioner.captioner import no_maps
 from captioner.errors import CaptionerError
+from captioner.heatmaps import no_maps
 from captioner.request import Request
 
 from .cache import PrivateCache, new_id
@@ -263,7 +263,7 @@ class FolderService:
     def _draw(self, job: FolderJob) -> SheetsJob:
         """A job that draws the sheets of one that is over. Raises CaptionerError."""
         if not job.captioner.model.maps:
-            raise CaptionerError(no_maps(job.captioner.name))
+            raise CaptionerError(no_maps(job.captioner.model, job.captioner.name))
         if not any(item.path and Path(item.path).is_file() for item in job.items):
             raise CaptionerError(
                 "The photos of this folder are no longer held here, and sheets are drawn on them: "

@@ -16,6 +16,11 @@ from captioner.settings import Known, checked, settings_of
 
 from .models import Models
 
+TRIED = {
+    "prompt": "Describe it.", "style": STYLES[0], "beams": 2, "min_length": 1, "prefix": "a",
+    "without": ("a",),
+}  # fmt: skip
+"""A value of each setting that some models have no use for."""
 SLIDER = 100
 """Whole numbers of at most so many steps have a slider, others a field."""
 
@@ -74,13 +79,15 @@ def _control(known: Known, value: object) -> Control:
 
 def useless(models: Models) -> list[str]:
     """The settings that the page's only model has no use for; none where there are several."""
-    captioner, refused = models.get(), []
-    for request in (Request(prompt="Describe it."), Request(style=next(iter(STYLES)))):
+    if len(models.names) > 1:
+        return []
+    refused = []
+    for name, value in TRIED.items():
         try:
-            captioner.model.check(request)
+            models.get().model.check(Request().with_(**{name: value}))
         except SettingError:
-            refused += [name for name in ("prompt", "style") if getattr(request, name)]
-    return refused if len(models.names) == 1 else []
+            refused.append(name)
+    return refused
 
 
 def labels(kind: type) -> dict[str, str]:
