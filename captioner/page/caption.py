@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from captioner import render
+from captioner.attention import WHOLE, Box
 from captioner.batch.items import Item, open_item
 from captioner.batch.records import record
 from captioner.caption import Caption
@@ -268,8 +269,8 @@ class CaptionService:
             maps = attention[word][index(question, "layer", len(attention[word]), "layer")]
             small = _small(caption, 2 * THUMB)
             return {
-                "heads": [_thumb(small, m / m.sum()) for m in maps],
-                "average": _thumb(small, maps.mean(0) / maps.mean(0).sum()),
+                "heads": [_thumb(small, m / m.sum(), caption.seen) for m in maps],
+                "average": _thumb(small, maps.mean(0) / maps.mean(0).sum(), caption.seen),
             }
 
         return or_error(draw)
@@ -332,7 +333,7 @@ def _at_drawn_size(caption: Caption, name: str) -> Caption:
     photo = caption.photo
     if not caption.words or caption.words[0].heatmap is None or max(photo.image.size) <= DRAWN:
         return replace(caption, photo=replace(photo, name=name))
-    reduced = caption.overlay(0, strength=0, label=None)
+    reduced = caption.overlay(0, strength=0, label=None, seen=WHOLE)
     return replace(caption, photo=Photo(reduced, photo.width, photo.height, name))
 
 
@@ -343,6 +344,7 @@ def _describe(caption: Caption) -> CaptionAnswer:
     return {
         "text": caption.text,
         "confidence": _known(caption.confidence),
+        "unseen": caption.seen != WHOLE,
         "first": int(np.argmax(peaks)) if peaks else 0,
         "words": [
             {
@@ -371,8 +373,9 @@ def _small(caption: Caption, side: int) -> Image.Image:
 def _thumbs(caption: Caption) -> list[str]:
     """A small overlay of each word; "" of one without a heatmap."""
     small = _small(caption, THUMB)
-    return ["" if w.heatmap is None else _thumb(small, w.heatmap) for w in caption.words]
+    seen = caption.seen
+    return ["" if w.heatmap is None else _thumb(small, w.heatmap, seen) for w in caption.words]
 
 
-def _thumb(small: Image.Image, heatmap: np.ndarray) -> str:
-    return picture(render.overlay(small, heatmap), "JPEG", quality=82)
+def _thumb(small: Image.Image, heatmap: np.ndarray, seen: Box) -> str:
+    return picture(render.overlay(small, heatmap, seen=seen), "JPEG", quality=82)

@@ -48,11 +48,13 @@ class WordAnswer(TypedDict):
 
 
 class CaptionAnswer(TypedDict):
-    """first: the word to show first. own: whether the words are the person's own.
-    model, layers, heatmaps: as of a photo, where another model wrote the caption."""
+    """unseen: whether the model has not seen all of the photo. first: the word to show first. own:
+    whether the words are the person's own. model, layers, heatmaps: as of a photo, where another
+    model wrote the caption."""
 
     text: str
     confidence: float | None
+    unseen: bool
     first: int
     words: list[WordAnswer]
     own: NotRequired[bool]

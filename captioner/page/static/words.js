@@ -23,6 +23,8 @@ function showCaption() {
   line.append(text.slice(at));
   part("doubt").hidden = !words.some((w) => w.doubtful);
   part("kinds").hidden = kinds().length < 2;
+  part("nomaps").hidden = kinds().length > 0;
+  part("unseen").hidden = !caption().unseen || !kinds().length;
   part("strip").replaceChildren(...words.map((w, i) => make("button", {
     type: "button", class: "c-thumb", "data-word": i,
   }, ...(w.thumb ? [make("img", { src: w.thumb, alt: "" })] : []),
