@@ -1,13 +1,14 @@
 """How a folder job does on this machine: speed beside a plain loop, kills, memory.
 
-    python -m eval batch                               # 1,000 JPEGs of 12 megapixels, both ways
+    python -m eval batch                               # 1,000 JPEGs of 12 megapixels, three ways
     python -m eval batch --photos 100 --images ~/Pictures --keep /tmp/large
     python -m eval batch kills --kills 100             # killed at random moments, then compared
     python -m eval batch memory --photos 100000        # peak memory of a long job
 
 Speed: the photos are made of real ones (scikit-image's, or a folder's). The plain loop is what one
-writes in ten lines: PIL opens and resizes, 32 at a time go to the same model, beam 3. Both run in
-one process on the same files, already in the page cache, and take turns.
+writes in ten lines: PIL opens and resizes, 32 at a time go to the same model, beam 3. It, the
+folder job and `Captioner.stream` run in one process on the same files, already in the page cache,
+and take turns.
 
 Kills and memory use a tiny model with random weights, and `captioner caption` as a process.
 """
@@ -78,7 +79,7 @@ def _speed(options: argparse.Namespace, folder: Path) -> int:
         batch_size=options.batch_size, steady=True, request=Request(beams=3, heatmaps=""),
         device=options.device, dtype=options.dtype,
     )  # fmt: skip
-    plain, ours = _Clock(), _Clock()
+    plain, ours, streamed = _Clock(), _Clock(), _Clock()
     captions: dict[str, list[str]] = {"plain": [], "ours": []}
     with LocalEngine(config) as engine:
         clock = _Timed(engine.model)
@@ -90,6 +91,9 @@ def _speed(options: argparse.Namespace, folder: Path) -> int:
                 captions["plain"] += _plain(engine, part)
             with ours.of(clock):
                 captions["ours"] += _ours(engine, part)
+            with streamed.of(clock):
+                found = engine.model.stream(part, config.request, batch_size=options.batch_size)
+                assert sum(1 for _ in found) == len(part)
         from captioner.batch.run import concurrency_for
 
         batches = concurrency_for(engine.model.device, engine.cores)
@@ -102,18 +106,23 @@ def _speed(options: argparse.Namespace, folder: Path) -> int:
         with alone.of(clock):
             _ours(engine, files[: min(len(files), 200)])
     same = sum(a == b for a, b in zip(captions["plain"], captions["ours"], strict=True))
-    rate_plain, rate_ours = len(files) / plain.seconds, len(files) / ours.seconds
+    rate_plain, rate_ours, rate_streamed = (
+        len(files) / clock.seconds for clock in (plain, ours, streamed)
+    )
     size = sum(file.stat().st_size for file in files) / len(files) / 1e6
     print(f"{len(files)} JPEGs of {SIZE[0]}x{SIZE[1]} ({size:.1f} MB), {name}, {dtype}, beam 3")
     print(f"{'':<40}{'photos/s':>10}{'model at work':>16}{'waits':>8}")
     for label, rate, busy in (
         (f"plain loop, batch {PLAIN_BATCH}", rate_plain, plain.busy / plain.seconds),
         (f"captioner, batch {options.batch_size}", rate_ours, ours.busy / ours.seconds / batches),
+        (f"Captioner.stream, batch {options.batch_size}", rate_streamed,
+         streamed.busy / streamed.seconds / batches),
         ("captioner, a core each to decode and model", min(len(files), 200) / alone.seconds,
          alone.busy / alone.seconds),
     ):  # fmt: skip
         print(f"{label:<42}{rate:>8.2f}{busy:>16.0%}{1 - busy:>8.0%}")
     print(f"captioner is {rate_ours / rate_plain:.2f} times the plain loop")
+    print(f"Captioner.stream is {rate_streamed / rate_ours:.2f} times the folder job")
     print(f"The same caption both ways: {same / len(files):.1%} (we decode at reduced scale)")
     print(f"Machine: {describe()}, load {os.getloadavg()[0]:.1f}")
     return 0
