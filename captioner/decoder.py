@@ -182,6 +182,13 @@ class TextDecoder(nn.Module):
         """The last layer's states (R, T, D), before the output projection."""
         return self._run(ids, memory, None, explicit=False)[0]
 
+    def pointed(self, ids: Tensor, memory: list[KeyValue], layer: int) -> tuple[Tensor, Tensor]:
+        """As `hidden`, and one layer's cross-attention weights (R, H, T, N)."""
+        x, _, weights = self._run(ids, memory, None, explicit=True)
+        found = weights[layer]
+        assert found is not None
+        return x, found
+
     def explain(self, ids: Tensor, memory: list[KeyValue]) -> tuple[Tensor, Tensor]:
         """The second look: one pass over finished captions, with explicit attention.
 

@@ -121,19 +121,33 @@ def _read(kind: Any, data: dict[str, Any], section: str) -> Any:
 
 
 class Projection(nn.Module):
-    """Patch features (B, N, C) to the decoder's width, plus where on the grid each patch is."""
+    """Patch features (B, N, C) to the decoder's width, plus where on the grid each patch is, and
+    plus what lies there where the last channels say so (`PatchEncoder.things`)."""
 
-    def __init__(self, features: int, width: int, grid: tuple[int, int]):
+    def __init__(self, features: int, width: int, grid: tuple[int, int], things: int = 0):
         super().__init__()
-        self.linear = nn.Linear(features, width)
+        self.linear = nn.Linear(features - things, width)
         self.norm = nn.LayerNorm(width)
         self.row = nn.Parameter(torch.randn(grid[0], width) * 0.02)
         self.col = nn.Parameter(torch.randn(grid[1], width) * 0.02)
+        if things:
+            self.things = nn.Linear(things, width, bias=False)
+            nn.init.normal_(self.things.weight, std=0.1)
 
     def forward(self, features: Tensor) -> Tensor:
-        place = (self.row.unsqueeze(1) + self.col.unsqueeze(0)).flatten(0, 1)
-        x: Tensor = self.norm(self.linear(features))
-        return x + place
+        seen = features[..., : self.linear.in_features]
+        x: Tensor = self.norm(self.linear(seen)) + self._places()
+        if seen.shape != features.shape:
+            x = x + self.things(features[..., self.linear.in_features :])
+        return x
+
+    def imagined(self, things: Tensor) -> Tensor:
+        """What lies on each patch (B, N, things) -> (B, N, D): a photo that nobody has seen."""
+        found: Tensor = self.things(things)
+        return found + self._places()
+
+    def _places(self) -> Tensor:
+        return (self.row.unsqueeze(1) + self.col.unsqueeze(0)).flatten(0, 1)
 
 
 class OwnModel(nn.Module):
@@ -355,7 +369,9 @@ class CaptionModel(OwnModel):
         self.grid = self.encoder.grid
         self.width = self.encoder.width
         self.layers = [f"Layer {i + 1}" for i in range(config.decoder.layers)]
-        self.projection = Projection(self.width, config.decoder.width, self.grid)
+        self.projection = Projection(
+            self.width, config.decoder.width, self.grid, self.encoder.things
+        )
         self.decoder = TextDecoder(config.decoder)
 
     def features(self, pixels: Tensor) -> Tensor:
@@ -366,7 +382,13 @@ class CaptionModel(OwnModel):
         """Patch features (B, N, C) -> cross-attention keys and values, all layers; of each photo
         only those of the `patches` (B, n) int64, where given (training hides some)."""
         dtype = self.projection.linear.weight.dtype
-        x = self.projection(features.to(dtype))
+        return self._memory(self.projection(features.to(dtype)), patches)
+
+    def imagined(self, things: Tensor, patches: Tensor | None = None) -> list[KeyValue]:
+        """As `memory_of`, of photos of which only the things (B, N, K) are known."""
+        return self._memory(self.projection.imagined(things), patches)
+
+    def _memory(self, x: Tensor, patches: Tensor | None) -> list[KeyValue]:
         if patches is not None:
             x = x.gather(1, patches.unsqueeze(2).expand(-1, -1, x.shape[2]))
         return self.decoder.photo_memory(x)

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from captioner.annotations import AnnotatedImage
 from captioner.errors import DataError
+from captioner.objects import categories, mentions
 from captioner.tokenizer import CaptionTokenizer
 
 from .augment import cropped, swap_sides
 from .feed import Feed, Part
+from .imagined import Imagination
 from .learner import IGNORE, pad_rows
 from .processes import Processes
 from .settings import Tables
@@ -59,6 +61,8 @@ class Term:
     weights: Tensor | None = None
     patches: Tensor | None = None
     teacher: Tensor | None = None
+    named: Tensor | None = None
+    pointing: float = 0.0
     factor: float = 1.0
 
     @property
@@ -95,6 +99,7 @@ class Batches:
         parts = recipe.optimizer.accumulate
         self.count = processes.world * parts
         self.mine = slice(processes.rank * parts, (processes.rank + 1) * parts)
+        self.things_of = functools.lru_cache(maxsize=100_000)(self._things_of)
         self._order = functools.lru_cache(maxsize=2)(self._epoch)
 
     def pieces(self, stage: int, first: int, steps: int, epoch: int) -> Iterator[list[Piece]]:
@@ -171,11 +176,25 @@ class Batches:
         """Random numbers of each photo's own in a step: `use` tells what they are for."""
         return [np.random.default_rng((self.recipe.run.seed, use, step, i)) for i in photos]
 
+    def imagined(self, imagination: Imagination, use: int, step: int, photos: np.ndarray) -> Piece:
+        """As many photographs as `photos`, imagined for captions that have none."""
+        count = self.recipe.data.captions_per_photo
+        captions, found = imagination(self._random(use, step, photos))
+        rows: list[list[int]] = []
+        for order, lines in zip(self._random(use + 1, step, photos), captions, strict=True):
+            picked = [lines[i] for i in order.permutation(len(lines))[:count]]
+            mine = [self.tokenizer.encode(c) for c in picked]
+            rows += mine + [[]] * (count - len(mine))
+        seen = found.to(self.device)
+        return Piece(photos, np.zeros_like(photos), rows, seen, self._patches(photos, step))
+
     def terms(
-        self, kind: str, piece: Piece, rows: list[list[int]], weights: Tensor | None = None
-    ) -> list[Term]:
+        self, kind: str, piece: Piece, rows: list[list[int]], weights: Tensor | None = None,
+        *, pointing: float = 0.0,
+    ) -> list[Term]:  # fmt: skip
         """The losses of a piece with these captions of its photos, as many for each, and a weight
-        (R,) for each of them.
+        (R,) for each of them. `pointing`: how much
+        it counts where a word looks that names a thing.
 
         On a CPU there is one for each group of photos with captions of like length: there padding
         costs as much as words. (On a GPU one large batch costs less.)
@@ -183,7 +202,11 @@ class Batches:
         photos = len(piece.photos)
         groups = min(GROUPS, self.recipe.optimizer.batch_photos // self.count, photos)
         if piece.seen is None or self.device.type != "cpu" or groups < 2:
-            return [Term(kind, piece.seen, *self.pad(rows), weights, piece.patches)]
+            named = self._named(rows) if pointing else None
+            return [Term(
+                kind, piece.seen, *self.pad(rows), weights, piece.patches, named=named,
+                pointing=pointing,
+            )]  # fmt: skip
         each = len(rows) // photos  # of a photo
         longest = [max(map(len, rows[i * each : (i + 1) * each])) for i in range(photos)]
         terms = []
@@ -193,8 +216,28 @@ class Batches:
                 kind, piece.seen[at], *self.pad([rows[i] for i in lines]),
                 None if weights is None else weights[torch.from_numpy(lines)],
                 None if piece.patches is None else piece.patches[at],
+                named=self._named([rows[i] for i in lines]) if pointing else None,
+                pointing=pointing,
             ))  # fmt: skip
         return terms
+
+    def _named(self, rows: list[list[int]]) -> Tensor:
+        """The thing that each token of the rows names, as `pad` has targets; IGNORE for none."""
+        length = min(max(map(len, rows), default=0), self.recipe.data.max_tokens) + 1
+        named = torch.full((len(rows), length), IGNORE)
+        for row, found in zip(named, map(self.things_of, map(tuple, rows)), strict=True):
+            for thing, start, stop in found:
+                row[start:stop] = thing
+        return named.to(self.device)
+
+    def _things_of(self, row: tuple[int, ...]) -> list[tuple[int, int, int]]:
+        """The things that a row of tokens names: number, first token and the one after the last."""
+        words = self.tokenizer.words(row)
+        return [
+            (categories().index(m.categories[0]), words[m.start].start, words[m.stop - 1].stop)
+            for m in mentions([word.text for word in words])
+            if len(m.categories) == 1
+        ]
 
     def pad(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
         """Token rows as inputs and targets (R, T), no longer than `max_tokens`."""

@@ -11,11 +11,13 @@ from torch import nn
 from captioner.annotations import AnnotatedImage
 from captioner.decoder import DecoderConfig
 from captioner.encoders import EncoderConfig, config_for, fold_batch_norm, has_weights, library_of
+from captioner.encoders.beside import BesideEncoder
 from captioner.errors import DataError
 from captioner.generation import Search
 from captioner.model import CaptionModel, ModelConfig
 from captioner.tokenizer import CaptionTokenizer
 
+from .detector import coco_detector
 from .imagenet import imagenet_backbone
 from .settings import ModelSettings, SearchSettings
 
@@ -46,6 +48,8 @@ def build_model(
             k: v for k, v in backbone.state_dict().items() if not k.startswith("classifier.")
         }
         model.encoder.backbone.load_state_dict(weights)
+        if isinstance(model.encoder, BesideEncoder):
+            model.encoder.detector.load_state_dict(coco_detector().state_dict())
     return model
 
 
@@ -125,7 +129,9 @@ def _encoder_config(r: ModelSettings) -> EncoderConfig:
                 "random ones."
             )
         return config_for(library, r.encoder, r.size or None, frozen_stages=r.trunk_stages)
-    config = EncoderConfig(library=library, name=r.encoder, frozen_stages=r.trunk_stages)
+    config = EncoderConfig(
+        library=library, name=r.encoder, frozen_stages=r.trunk_stages, detector=r.detector
+    )
     return replace(config, size=r.size) if r.size else config
 
 

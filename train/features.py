@@ -19,6 +19,7 @@ from tqdm import tqdm
 from captioner.annotations import AnnotatedImage
 from captioner.encoders import PatchEncoder
 from captioner.errors import DataError
+from captioner.model import CPU_PHOTOS
 
 from .augment import Views, flipped
 
@@ -77,11 +78,16 @@ class FeatureCache:
     def _run(self, encoder: PatchEncoder, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 pixels (n, S, S, 3) -> (n, C, h, w)."""
         device = next(encoder.parameters()).device
-        x = encoder.trunk(encoder.normalise(pixels.to(device)))
-        if not self.whole:
-            return x
-        features, grid = encoder.features(x)
-        return features.transpose(1, 2).unflatten(2, grid)
+        # On a CPU a few at a time: more do not fit into its caches.
+        group = CPU_PHOTOS if device.type == "cpu" else len(pixels)
+        found = []
+        for some in torch.split(pixels.to(device), group):
+            x = encoder.trunk(encoder.normalise(some))
+            if self.whole:
+                features, grid = encoder.features(x)
+                x = features.transpose(1, 2).unflatten(2, grid)
+            found.append(x)
+        return torch.cat(found)
 
     @torch.inference_mode()
     def _fill_view(

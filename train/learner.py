@@ -8,10 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from captioner.decoder import KeyValue
 from captioner.model import CaptionModel
 from captioner.tokenizer import BOS, EOS, PAD
 
 IGNORE = -100
+POINTS = 1  # the layer whose attention is drawn to the things that words name
+SURE = 0.3  # of a thing's greatest score on a photo: below, nobody knows where it lies
 
 
 class Learner(nn.Module):
@@ -45,26 +48,35 @@ class Learner(nn.Module):
         weights: Tensor | None = None,
         patches: Tensor | None = None,
         teacher: Tensor | None = None,
+        named: Tensor | None = None,
+        pointing: float = 0.0,
     ) -> Tensor:
         """The loss of B photos and their R = B * K rows, summed over all tokens that count.
 
         Args:
-            seen: what the feed gives of the photos; None for a text without photographs.
+            seen: what the feed gives of the photos, or of photos that are imagined only what lies
+                on each patch (B, K, h, w); None for a text without photographs.
             inputs, targets: (R, T) int64, as `pad_rows` makes them.
             weights: (R,): then the loss is the negative log-probability of each token times its
                 row's weight, without label smoothing (the policy gradient of SCST).
             patches: (B, n): the patches that are not hidden from the decoder; None for all.
             teacher: log-probabilities (places that count, V): then the loss is the divergence from
                 them.
+            named: (R, T) int64, the thing that is named by each token of `targets`, or IGNORE.
+            pointing: weight of the loss for words that do not look at what they name.
         """
         places = targets != IGNORE
-        logits = self.logits(seen, inputs, places, patches)
+        if named is not None and bool((named != IGNORE).any()):
+            logits, astray = self._pointed(seen, inputs, places, patches, named)
+        else:
+            logits, astray = self.logits(seen, inputs, places, patches), 0.0
         if teacher is not None:
             return F.kl_div(logits.log_softmax(1), teacher, reduction="sum", log_target=True)
         if weights is None:
-            return F.cross_entropy(
+            loss = F.cross_entropy(
                 logits, targets[places], label_smoothing=self.label_smoothing, reduction="sum"
             )
+            return loss + pointing * astray
         surprise = F.cross_entropy(logits, targets[places], reduction="none")
         return (weights.unsqueeze(1).expand(targets.shape)[places] * surprise).sum()
 
@@ -73,19 +85,50 @@ class Learner(nn.Module):
     ) -> Tensor:
         """Logits (places, V) float32 of the next token, at the `places` (R, T) that count: only
         they meet the vocabulary."""
-        memory = None
-        if seen is not None:
-            features = self.features(seen)
-            with self.autocast():
-                memory = self.model.memory_of(features, patches)
+        memory = None if seen is None else self.memory(self.features(seen), patches)
         with self.autocast():
-            hidden = self.model.decoder.hidden(inputs, memory)
-            return F.linear(hidden[places], self.model.decoder.embed.weight).float()
+            return self._logits(self.model.decoder.hidden(inputs, memory)[places])
+
+    def memory(self, features: Tensor, patches: Tensor | None) -> list[KeyValue]:
+        """Features (B, N, C), or of imagined photos (B, N, K) -> their memory."""
+        known = self.model.memory_of
+        if features.shape[2] < self.model.width:
+            known = self.model.imagined
+        with self.autocast():
+            return known(features, patches)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.model.decoder.embed.weight).float()
+
+    def _pointed(
+        self, seen: Tensor | None, inputs: Tensor, places: Tensor, patches: Tensor | None,
+        named: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """As `logits`, and how far from the thing they name the words look: the sum over them of
+        -log of the attention that lies on it (Liu et al. 2017)."""
+        assert seen is not None
+        features = self.features(seen)
+        memory = self.memory(features, patches)
+        with self.autocast():
+            hidden, weights = self.model.decoder.pointed(inputs, memory, POINTS)
+            logits = self._logits(hidden[places])
+        row, at = (named != IGNORE).nonzero(as_tuple=True)
+        photo = row // (len(inputs) // len(features))
+        things = features[..., -self.model.encoder.things :].float()
+        where = things[photo, :, named[row, at]]
+        if patches is not None:
+            where = where.gather(1, patches[photo])
+        most = where.amax(1, keepdim=True)
+        sure = most[:, 0] > SURE
+        looks = weights[row, :, at].float().mean(1)
+        found = (looks * (where / most.clamp(min=SURE)))[sure].sum(1)
+        return logits, -found.clamp(min=1e-4).log().sum()
 
     def features(self, seen: Tensor) -> Tensor:
-        """Pixels, uint8 (B, S, S, 3), or the trunk's output (B, C, h, w) -> features (B, N, C)."""
+        """Pixels, uint8 (B, S, S, 3), or the trunk's output (B, C, h, w) -> features (B, N, C);
+        what lies on imagined photos (B, K, h, w) -> (B, N, K)."""
         encoder = self.model.encoder
-        if self.encoder_done:
+        if self.encoder_done or seen.shape[1] == encoder.things:
             return seen.flatten(2).transpose(1, 2)
         with torch.set_grad_enabled(self.encoder_learns and torch.is_grad_enabled()):
             if seen.dtype == torch.uint8:

@@ -170,7 +170,14 @@ class Trainer:
             alone = self.processes.world == 1 or i + 1 == len(terms)
             with contextlib.nullcontext() if alone else forward.no_sync():
                 loss = forward(
-                    term.seen, term.inputs, term.targets, term.weights, term.patches, term.teacher
+                    term.seen,
+                    term.inputs,
+                    term.targets,
+                    term.weights,
+                    term.patches,
+                    term.teacher,
+                    term.named,
+                    term.pointing,
                 )
                 loss = loss * (term.factor / max(1.0, mean[term.kind]))
                 # Processes average their gradients; what is wanted is the sum.

@@ -1,5 +1,6 @@
 """What a caption is worth in self-critical training: CIDEr-D, with its end as a word of its own."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,13 +14,16 @@ from .augment import swap_sides
 from .language_penalty import LanguagePenalty
 
 END = "</s>"
+# A phrase counts as the shorter one that says as much: otherwise the longer one, which shares its
+# words with more references, comes to stand wherever the shorter one could.
+PLAIN = {"on top of": "on"}
 
 
 class Reward:
     """Rewards of captions of training photographs.
 
     CIDEr-D against the photo's references, with the document frequencies of the training
-    references, plus `bleu` times BLEU-4, less `language_penalty` for every language error, as the
+    references, after the phrases of `PLAIN` have become the shorter ones, plus `bleu` times BLEU-4, less `language_penalty` for every language error, as the
     captions of `text` show them. The end token is a word of captions and references, so that a
     caption without its end loses reward (SacreEOS, Hu et al. 2023).
     """
@@ -38,7 +42,7 @@ class Reward:
         self.max_tokens = max_tokens
         self.bleu = bleu
         self.language_penalty = language_penalty
-        references = [[clean_caption(c) for c in e.captions] for e in examples]
+        references = [[plain(clean_caption(c)) for c in e.captions] for e in examples]
         self.cider = CiderD(references, end_token=END)
         self.penalty = LanguagePenalty(map(clean_caption, text))
 
@@ -51,7 +55,7 @@ class Reward:
         texts = [swap_sides(t) if m else t for t, m in zip(texts, mirrored, strict=True)]
         # At the greatest length the end is forced upon a caption: it has not come to it by itself.
         ended = [len(row) < self.max_tokens for row in rows]
-        candidates = self.cider.candidates(texts, owner, ended)
+        candidates = self.cider.candidates([plain(text) for text in texts], owner, ended)
         found = self.cider.scores_of(candidates)
         if self.bleu:
             found = (
@@ -61,3 +65,10 @@ class Reward:
             errors = np.array([self.penalty.count(text.split()) for text in texts])
             found = found - self.language_penalty * errors
         return found
+
+
+def plain(text: str) -> str:
+    """The text (lower case) with the phrases of `PLAIN` in their shorter form."""
+    for phrase, shorter in PLAIN.items():
+        text = re.sub(rf"\b{phrase}\b", shorter, text)
+    return text

@@ -97,6 +97,9 @@ class ModelSettings(Group):
     """Its first weights: "imagenet" takes them from a Python package (the encoder must be one of
     `train.imagenet.PACKAGES`), "pretrained" from the library's hub or the folder, "none" begins
     from nothing (for tests)."""
+    detector: str = ""
+    """An object detector beside the encoder, whose classes are further features of each patch:
+    "ssd_mobilenet_v2", or "" for none."""
     encoder_blocks: int = -1
     """What of the encoder learns, once a stage says that it learns: -1 all of it behind the trunk,
     0 nothing, n its last n blocks."""
@@ -156,6 +159,8 @@ class DataSettings(Group):
     """At most so many captions of each photo, in training and validation; 0 for all."""
     captions_per_photo: int = 5
     """So many of a photo's captions are learnt from at a time, chosen anew in every step."""
+    lines_per_photo: int = 5
+    """So many lines in a row of a `--text` file tell of one photograph."""
     max_tokens: int = 18
     """Longer captions are cut, without an end token (a batch is as long as its longest caption, so
     the few long ones cost most of the time); and the longest caption that a stage draws."""
@@ -168,7 +173,7 @@ class DataSettings(Group):
 
     def check(self) -> None:
         self.one_of("features", ("cached", "live"))
-        for name in ("views", "captions_per_photo", "max_tokens"):
+        for name in ("views", "captions_per_photo", "lines_per_photo", "max_tokens"):
             self.require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("workers", "photos", "references"):
             self.require(name, getattr(self, name) >= 0, "0 or more")

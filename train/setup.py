@@ -1,6 +1,7 @@
 """What a run works with, made from a recipe: model and tokenizer, photographs, batches."""
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -9,14 +10,16 @@ import torch
 
 from captioner.annotations import AnnotatedImage
 from captioner.decoder import KeyValue
+from captioner.encoders.beside import BesideEncoder
 from captioner.errors import DataError
 from captioner.generation import Search
 from captioner.machine import choose_device
 
 from .batches import Batches, Piece
-from .build import all_lines, build_model, captions_of, tokenizer_of
+from .build import all_lines, build_model, captions_of, read_lines, tokenizer_of
 from .features import FeatureCache
 from .feed import CachedFeed, Feed, LiveFeed
+from .imagined import Imagination, grouped
 from .learner import Learner, train_dtype
 from .optim import choose_weights
 from .processes import Processes
@@ -90,6 +93,22 @@ class Setup:
         # Dropout of the processes must differ; with one process nothing changes.
         if self.processes.world > 1:
             torch.manual_seed(recipe.run.seed + 1000 * self.processes.rank)
+
+    @functools.cached_property
+    def imagination(self) -> Imagination | None:
+        """The photographs of the captions that have none; None where there are no such captions, no
+        detector, or no features of it that are cached."""
+        encoder = self.model.encoder
+        if not self.text or not isinstance(encoder, BesideEncoder):
+            return None
+        if not isinstance(self.feed, CachedFeed):
+            return None
+        each = self.recipe.data.lines_per_photo
+        groups = [g for path in self.text for g in grouped(read_lines(path), each)]
+        parts = np.array_split(np.arange(len(self.examples)), 1 + len(self.examples) // 256)
+        found = [self.feed.cache.read(0, part)[:, -encoder.things :] for part in parts]
+        shrunk = torch.cat([encoder.shrunk(part.float()).half() for part in found])
+        return Imagination(groups, self.examples, shrunk)
 
     def lines(self) -> list[str]:
         """All captions there are, with photos and without."""

@@ -32,6 +32,9 @@ class PatchEncoder(nn.Module):
     std: Tensor
     width: int
     grid: tuple[int, int]
+    things = 0
+    """How many of the C channels, the last ones, say which things lie on a patch
+    (`encoders.beside`)."""
 
     def __init__(self, config: EncoderConfig):
         super().__init__()

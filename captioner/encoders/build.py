@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import ModelError
 from .base import PatchEncoder
+from .beside import BesideEncoder
 from .config import EncoderConfig
 from .lite import LiteEncoder, architecture_of
 
@@ -23,7 +24,9 @@ def build_encoder(config: EncoderConfig) -> PatchEncoder:
     grid cannot be known.
     """
     if architecture_of(config):
-        return LiteEncoder(config)
+        return BesideEncoder(config) if config.detector else LiteEncoder(config)
+    if config.detector:
+        raise ModelError(f"A detector goes beside an EfficientNet-Lite, not {config.name!r}.")
     return encoder_class(config.library)(config)
 
 

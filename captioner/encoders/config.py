@@ -7,6 +7,7 @@ from ..errors import ModelError
 
 HALF_MEAN = (127 / 255,) * 3
 HALF_STD = (128 / 255,) * 3
+DETECTOR = "ssd_mobilenet_v2"
 
 
 @dataclass
@@ -22,6 +23,8 @@ class EncoderConfig:
         function, 2-5 times faster on a CPU, and frozen for training.
     frozen_stages: for backbones made of `blocks` (the EfficientNet family), how many leading
         blocks belong to the trunk, which training may freeze and cache. 0: no trunk.
+    detector: "ssd_mobilenet_v2" puts an object detector beside an EfficientNet-Lite, whose classes
+        are further channels of each patch (`encoders.beside`); "" for none.
     backbone: the architecture behind a folder, hub id or tag. A saved model has it, and is then
         built without folder or hub and without their weights. None: look at `name`.
 
@@ -35,6 +38,7 @@ class EncoderConfig:
     std: tuple[float, ...] = HALF_STD
     fold_batch_norm: bool = True
     frozen_stages: int = 0
+    detector: str = ""
     backbone: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -45,6 +49,8 @@ class EncoderConfig:
             raise ModelError("The encoder's mean and std are three numbers each, std above 0.")
         if self.size < 1 or self.frozen_stages < 0:
             raise ModelError("The encoder's size is at least 1, and frozen_stages at least 0.")
+        if self.detector not in ("", DETECTOR):
+            raise ModelError(f"There is no detector {self.detector!r}; there is {DETECTOR!r}.")
         # What the encoder found behind `name`. Not in `backbone` itself: a second model built from
         # this same config would then come out with random weights.
         self.found: dict[str, Any] | None = None
@@ -55,4 +61,7 @@ class EncoderConfig:
         Caches of features are named by a hash of this (train/features.py): a field added later
         must be left out while it has its default, or every cache is computed anew.
         """
-        return asdict(self) | {"backbone": self.backbone or self.found}
+        data = asdict(self) | {"backbone": self.backbone or self.found}
+        if not self.detector:
+            del data["detector"]
+        return data

@@ -1,6 +1,6 @@
 """Cross-entropy with the captions that people wrote."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ..batches import Piece, Term
@@ -11,7 +11,7 @@ from .base import Length, PhotoStage, Rates
 @dataclass
 class CrossEntropy(PhotoStage):
     """Every next token of a photo's captions, with label smoothing. From epoch `unfreeze_epoch` on
-    the encoder learns too, at its own rate."""
+    the encoder learns too, at its own rate. Beside every photo one may be imagined."""
 
     KIND: ClassVar[str] = "cross_entropy"
 
@@ -26,9 +26,24 @@ class CrossEntropy(PhotoStage):
     warmup: int = 150
     """Steps over which the rates rise."""
 
+    imagined: float = 0.0
+    """Weight of the loss of captions that have no photo, of as many imagined photos
+    (`train.imagined`); 0 leaves them out."""
+    pointing: float = 0.0
+    """Weight of the loss for words that do not look at the thing that they name, where a detector
+    says where that is."""
+
+    def prepare(self, setup: Setup) -> None:
+        self.imagination = setup.imagination if self.imagined else None
+
     def rates(self, length: Length) -> Rates:
         begins = self.unfreeze_epoch * length.epoch
         return Rates(self.lr, self.encoder_lr, begins, self.warmup)
 
     def terms(self, setup: Setup, step: int, piece: Piece) -> list[Term]:
-        return setup.batches.terms("cross-entropy", piece, piece.rows)
+        terms = setup.batches.terms("cross-entropy", piece, piece.rows, pointing=self.pointing)
+        if self.imagination:
+            beside = setup.batches.imagined(self.imagination, 29, step, piece.photos)
+            found = setup.batches.terms("imagined", beside, beside.rows, pointing=self.pointing)
+            terms += [replace(term, factor=self.imagined) for term in found]
+        return terms

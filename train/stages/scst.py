@@ -64,6 +64,8 @@ class Scst(PhotoStage):
     """What every language error takes off the reward (`train.language_penalty`)."""
     cross_entropy: float = 0.0
     """Weight of cross-entropy beside the reward."""
+    pointing: float = 0.0
+    """Weight in it of the loss for words that do not look at the thing that they name."""
 
     def check(self) -> None:
         super().check()
@@ -106,7 +108,7 @@ class Scst(PhotoStage):
         weights = draw.advantage.to(setup.device)
         terms = setup.batches.terms("reward", piece, draw.rows, weights)
         if self.cross_entropy:
-            beside = setup.batches.terms("cross-entropy", piece, piece.rows)
+            beside = setup.batches.terms("cross-entropy", piece, piece.rows, pointing=self.pointing)
             terms += [dataclasses.replace(t, factor=self.cross_entropy) for t in beside]
         return terms
 

@@ -16,7 +16,8 @@ from .base import Length, Rates, Stage
 @dataclass
 class Text(Stage):
     """Cross-entropy of captions without their photographs: those of the training photos and of the
-    `--text` files. Without such files the stage is left out."""
+    `--text` files. Without such files the stage is left out. Where a detector stands beside the
+    encoder, the photos of the files' captions are imagined (`train.imagined`)."""
 
     KIND: ClassVar[str] = "text"
     VALIDATED: ClassVar[bool] = False
@@ -29,6 +30,8 @@ class Text(Stage):
     """Learning rate of the decoder."""
     warmup: int = 150
     """Steps over which the rate rises."""
+    pointing: float = 0.0
+    """Weight of the loss for words that do not look at the thing that they name."""
 
     def check(self) -> None:
         self.require("steps", self.steps >= 0, "0 or more")
@@ -41,7 +44,18 @@ class Text(Stage):
         return Rates(self.lr, warmup=self.warmup)
 
     def batches(self, setup: Setup, number: int, first: int) -> Iterator[list[Piece]]:
-        """Captions of similar length make a batch."""
+        """Imagined photos, or captions of similar length."""
+        imagination = setup.imagination
+        if not imagination:
+            yield from self._lines(setup, first)
+            return
+        batches = setup.batches
+        photos = np.arange(max(batches.count, self.batch // setup.recipe.data.captions_per_photo))
+        for step in range(first, self.steps):
+            parts = np.array_split(photos, batches.count)[batches.mine]
+            yield [batches.imagined(imagination, 31, step, part) for part in parts]
+
+    def _lines(self, setup: Setup, first: int) -> Iterator[list[Piece]]:
         lines = setup.lines()
         rng = np.random.default_rng((setup.recipe.run.seed, 7))
         wanted = min(len(lines), self.steps * self.batch)
@@ -59,4 +73,5 @@ class Text(Stage):
             yield [Piece(none, none, part) for part in parts[mine]]
 
     def terms(self, setup: Setup, step: int, piece: Piece) -> list[Term]:
-        return setup.batches.terms("cross-entropy", piece, piece.rows)
+        pointing = self.pointing if piece.seen is not None else 0.0
+        return setup.batches.terms("cross-entropy", piece, piece.rows, pointing=pointing)
