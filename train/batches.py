@@ -60,7 +60,6 @@ class Term:
     targets: Tensor
     weights: Tensor | None = None
     patches: Tensor | None = None
-    teacher: Tensor | None = None
     named: Tensor | None = None
     pointing: float = 0.0
     factor: float = 1.0

@@ -175,7 +175,6 @@ class Trainer:
                     term.targets,
                     term.weights,
                     term.patches,
-                    term.teacher,
                     term.named,
                     term.pointing,
                 )

@@ -23,9 +23,10 @@ class Reward:
     """Rewards of captions of training photographs.
 
     CIDEr-D against the photo's references, with the document frequencies of the training
-    references, after the phrases of `PLAIN` have become the shorter ones, plus `bleu` times BLEU-4, less `language_penalty` for every language error, as the
-    captions of `text` show them. The end token is a word of captions and references, so that a
-    caption without its end loses reward (SacreEOS, Hu et al. 2023).
+    references, after the phrases of `PLAIN` have become the shorter ones; plus `bleu` times BLEU-4,
+    less `language_penalty` for every language error, as the captions of `text` show them. The end
+    token is a word of captions and references, so that a caption without its end loses reward
+    (SacreEOS, Hu et al. 2023).
     """
 
     def __init__(

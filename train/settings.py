@@ -122,21 +122,12 @@ class ModelSettings(Group):
     start: str = ""
     """The folder of a trained model to begin from, in place of all the above but `encoder_blocks`
     and `dropout`."""
-    fresh_decoder: bool = False
-    """Take only the encoder of that model; a decoder of the sizes above begins anew."""
-    encoder_blend: float = 1.0
-    """The encoder of that model is so much of its own weights, and for the rest those of ImageNet
-    (WiSE-FT, Wortsman et al. 2022); its trunk stays as it is."""
-    resize: int = 0
-    """That model sees photographs squeezed to resize x resize pixels from now on; 0 for the size
-    that it has seen so far."""
     saved_dtype: str = "float16"
     """How the weights of the trained model are stored: float32, float16 or bfloat16."""
 
     def check(self) -> None:
         self.one_of("encoder_weights", ("imagenet", "pretrained", "none"))
         self.one_of("saved_dtype", ("float32", "float16", "bfloat16"))
-        self.require("encoder_blend", 0 <= self.encoder_blend <= 1, "0 to 1")
 
 
 @dataclass
