@@ -13,6 +13,7 @@ Rows are grouped by photo: with B photos and K rows a photo, row r belongs to ph
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -182,12 +183,13 @@ class TextDecoder(nn.Module):
         """The last layer's states (R, T, D), before the output projection."""
         return self._run(ids, memory, None, explicit=False)[0]
 
-    def pointed(self, ids: Tensor, memory: list[KeyValue], layer: int) -> tuple[Tensor, Tensor]:
-        """As `hidden`, and one layer's cross-attention weights (R, H, T, N)."""
+    def pointed(
+        self, ids: Tensor, memory: list[KeyValue], layers: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """As `hidden`, and the cross-attention weights of some layers (R, l, H, T, N)."""
         x, _, weights = self._run(ids, memory, None, explicit=True)
-        found = weights[layer]
-        assert found is not None
-        return x, found
+        found = [w for w in weights if w is not None]
+        return x, torch.stack([found[layer] for layer in layers], dim=1)
 
     def explain(self, ids: Tensor, memory: list[KeyValue]) -> tuple[Tensor, Tensor]:
         """The second look: one pass over finished captions, with explicit attention.

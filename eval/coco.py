@@ -17,7 +17,7 @@ from this command.
 import argparse
 import json
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,9 +42,13 @@ from captioner.outputs import Guard
 from captioner.request import Request
 from captioner.signals import stopping
 from captioner.texts import to_line
+from captioner.tokenizer import clean_caption
+from train.build import read_lines
+from train.language_penalty import LanguagePenalty
 
 from .common import add_machine, parser
 from .confidence import judge, sentences, write_picture
+from .wording import table, wording
 
 BATCH = 32
 STOPPED = "Stopped; the same command continues."
@@ -78,6 +82,10 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--length-penalty", type=float)
     made.add_argument("--prompt", default="", help="what a hub model reads before its caption")
     made.add_argument("--out", type=Path, default=Path("runs/eval"))
+    made.add_argument(
+        "--text", type=Path, action="append", default=[],
+        help="further captions that people wrote, a line each, to know the articles of words by",
+    )  # fmt: skip
     made.add_argument("--bootstrap", type=int, default=1000, help="draws for the intervals")
     add_machine(made)
     options = made.parse_args(arguments)
@@ -203,15 +211,28 @@ def _score(
         [references.captions[i] for i in matched.images],
         scores.metrics["CIDEr-D"].per_image, temperature,
     )  # fmt: skip
+    worded = _worded(matched.captions, [references.captions[i] for i in matched.images], options)
     content = scores.to_dict() | {
-        "confidence": confidence, "model": name, "settings": engine.settings,
+        "confidence": confidence, "wording": worded, "model": name, "settings": engine.settings,
     }  # fmt: skip
     (out / "scores.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_report(
         out / "report.html", scores, references, matched, images=options.images, title=name
     )
     print(f"{name} on {options.annotations}\n\n{scores.table()}\n\n{scores.signature}")
+    print(f"\nThe wording, and that of one person for each photo:\n\n{table(worded)}")
     if confidence.get("rank_correlation") is not None:
         write_picture(out / "confidence.svg", name, confidence)
     print("", *sentences(confidence, temperature), sep="\n")
     print(f"\nThe captions, scores and the report page are in {out}.")
+
+
+def _worded(
+    captions: Sequence[str], references: Sequence[Sequence[str]], options: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """The wording of the model, and of the first of the people who wrote of each photo."""
+    lines = [line for path in options.text for line in read_lines(path)]
+    people = [caption for captions in references for caption in captions]
+    penalty = LanguagePenalty(map(clean_caption, [*people, *lines]))
+    first = [captions[0] for captions in references]
+    return {"model": wording(captions, penalty), "a person": wording(first, penalty)}

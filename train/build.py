@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from captioner.annotations import AnnotatedImage
+from captioner.attention import Combine
 from captioner.decoder import DecoderConfig
 from captioner.encoders import EncoderConfig, config_for, fold_batch_norm, has_weights, library_of
 from captioner.encoders.beside import BesideEncoder
@@ -38,6 +39,7 @@ def build_model(
         encoder=_encoder_config(recipe),
         decoder=_decoder_config(recipe, tokenizer),
         search=searched,
+        combine=Combine((recipe.map_layer,) if recipe.map_layer >= 0 else ()),
         weights=recipe.saved_dtype,
     )
     model = CaptionModel(config, tokenizer)

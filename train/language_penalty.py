@@ -33,13 +33,20 @@ class LanguagePenalty:
     def count(self, words: Sequence[str]) -> int:
         """How often `words` (lower case) have an article that the next word does not take or that
         nothing follows, or say a word of content twice."""
-        wrong = sum(
+        return self.wrong_articles(words) + self.said_twice(words)
+
+    def wrong_articles(self, words: Sequence[str]) -> int:
+        """How often `words` have an article that the next word does not take."""
+        return sum(
             self.wrong_article(article, word)
             for article, word in itertools.pairwise([*words, ""])
             if article in self.behind
         )
+
+    def said_twice(self, words: Sequence[str]) -> int:
+        """How often `words` say a word of content once more."""
         content = [word for word in words if word not in SMALL]
-        return wrong + len(content) - len(set(content))
+        return len(content) - len(set(content))
 
     def wrong_article(self, article: str, word: str) -> bool:
         """Whether `word` ("" for the end) does not take `article`: people write the other one

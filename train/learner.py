@@ -12,9 +12,8 @@ from captioner.decoder import KeyValue
 from captioner.model import CaptionModel
 from captioner.tokenizer import BOS, EOS, PAD
 
-IGNORE = -100
-POINTS = 1  # the layer whose attention is drawn to the things that words name
-SURE = 0.3  # of a thing's greatest score on a photo: below, nobody knows where it lies
+from .pointing import IGNORE as IGNORE
+from .pointing import astray
 
 
 class Learner(nn.Module):
@@ -99,25 +98,18 @@ class Learner(nn.Module):
         self, seen: Tensor | None, inputs: Tensor, places: Tensor, patches: Tensor | None,
         named: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """As `logits`, and how far from the thing they name the words look: the sum over them of
-        -log of the attention that lies on it (Liu et al. 2017)."""
+        """As `logits`, and how far from the things they name the words look: in the layers that
+        make the maps (`train.pointing`)."""
         assert seen is not None
         features = self.features(seen)
         memory = self.memory(features, patches)
+        combine = self.model.config.combine
+        layers = combine.layers or range(len(self.model.layers))
         with self.autocast():
-            hidden, weights = self.model.decoder.pointed(inputs, memory, POINTS)
+            hidden, weights = self.model.decoder.pointed(inputs, memory, layers)
             logits = self._logits(hidden[places])
-        row, at = (named != IGNORE).nonzero(as_tuple=True)
-        photo = row // (len(inputs) // len(features))
-        things = features[..., -self.model.encoder.things :].float()
-        where = things[photo, :, named[row, at]]
-        if patches is not None:
-            where = where.gather(1, patches[photo])
-        most = where.amax(1, keepdim=True)
-        sure = most[:, 0] > SURE
-        looks = weights[row, :, at].float().mean(1)
-        found = (looks * (where / most.clamp(min=SURE)))[sure].sum(1)
-        return logits, -found.clamp(min=1e-4).log().sum()
+        things = features[..., -self.model.encoder.things :]
+        return logits, astray(weights.mean((1, 2)), things, named, patches)
 
     def features(self, seen: Tensor) -> Tensor:
         """Pixels, uint8 (B, S, S, 3), or the trunk's output (B, C, h, w) -> features (B, N, C);

@@ -88,14 +88,8 @@ def _release(options: argparse.Namespace) -> None:
 
 def _check_out(options: argparse.Namespace) -> None:
     """Raises CaptionerError where the model would replace one that is read, or other files."""
-<<<<<<< HEAD
-    models = [options.model, *(Path(folder) for folder, _ in options.ensemble)]
-    models += [Path(options.average[0])] if options.average else []
-    read = [path / name for path in models for name in SAVED]
-    read += [options.confidence] if options.confidence else []
-=======
     read = [options.model / name for name in SAVED]
->>>>>>> 3212780 (One model in the box: the ensemble, distillation and what only led there go)
+    read += [options.confidence] if options.confidence else []
     guard = Guard([*read, options.card, *(file for _, file in options.scores)])
     for name in SAVED:
         guard.check_each(options.out / name, "--out", lambda path: _is_model(path.parent))
@@ -108,6 +102,16 @@ def _is_model(folder: Path) -> bool:
     except ModelError:
         return False
     return True
+
+
+def _share(option: str, text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise DataError(f"{option} takes a share of 0 to 1, not {text!r}.")
+    return share
 
 
 def _scores(path: Path) -> dict[str, float]:

@@ -28,7 +28,7 @@ class Reporter:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise DataError(
-                    'TensorBoard is not installed: pip install "captioner[tensorboard]"'
+                    'TensorBoard is not installed: pip install "captioner[train]"'
                 ) from error
             self.writer = SummaryWriter(folder / "tensorboard")
 

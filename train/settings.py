@@ -117,6 +117,9 @@ class ModelSettings(Group):
     """Attention heads of each of them."""
     positions: int = 64
     """The longest caption that the decoder has places for, in tokens."""
+    map_layer: int = -1
+    """The layer whose attention makes the heatmaps, and is drawn to the things that words name
+    where a stage says so; -1 for all layers."""
     dropout: float = 0.15
     """Dropout in the decoder, in stages that train on captions that people wrote."""
     start: str = ""
@@ -127,6 +130,9 @@ class ModelSettings(Group):
 
     def check(self) -> None:
         self.one_of("encoder_weights", ("imagenet", "pretrained", "none"))
+        self.require(
+            "map_layer", -1 <= self.map_layer < self.layers, "the number of a layer, or -1"
+        )
         self.one_of("saved_dtype", ("float32", "float16", "bfloat16"))
 
 

@@ -33,17 +33,15 @@ class CrossEntropy(PhotoStage):
     """Weight of the loss for words that do not look at the thing that they name, where a detector
     says where that is."""
 
-    def prepare(self, setup: Setup) -> None:
-        self.imagination = setup.imagination if self.imagined else None
-
     def rates(self, length: Length) -> Rates:
         begins = self.unfreeze_epoch * length.epoch
         return Rates(self.lr, self.encoder_lr, begins, self.warmup)
 
     def terms(self, setup: Setup, step: int, piece: Piece) -> list[Term]:
         terms = setup.batches.terms("cross-entropy", piece, piece.rows, pointing=self.pointing)
-        if self.imagination:
-            beside = setup.batches.imagined(self.imagination, 29, step, piece.photos)
+        imagination = setup.imagination if self.imagined else None
+        if imagination:
+            beside = setup.batches.imagined(imagination, 29, step, piece.photos)
             found = setup.batches.terms("imagined", beside, beside.rows, pointing=self.pointing)
             terms += [replace(term, factor=self.imagined) for term in found]
         return terms

