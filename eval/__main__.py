@@ -4,6 +4,7 @@ python -m eval coco         a model on a caption set: CIDEr-D, BLEU, ROUGE-L and
 python -m eval speed        photos a second, start-up, memory, what heatmaps cost
 python -m eval startup      the first caption beside importing torch: time and memory
 python -m eval grounding    whether heatmaps point at the thing that the word names
+python -m eval things       which things the detector of a model finds
 python -m eval cost         what cross-attention costs against patches and tokens
 python -m eval batch        a folder job: speed beside a plain loop, kills, memory
 python -m eval score_speed  our scorer beside the Java pipeline
@@ -19,6 +20,7 @@ COMMANDS = (
     "speed",
     "startup",
     "grounding",
+    "things",
     "cost",
     "batch",
     "score_speed",

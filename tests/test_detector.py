@@ -1,5 +1,6 @@
 """The object detector beside the encoder: its boxes, its weights, and where it says things lie."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from captioner.errors import ModelError
 from captioner.objects import categories
 from captioner.photos import load_photo, to_square
 from captioner.samples import sample_photos
+from eval.things import average_precisions
 
 SIDES = {320: (20, 10, 5, 3, 2, 1)}
 
@@ -102,7 +104,7 @@ def test_its_weights_are_those_of_tensorflow(builtin):
 
     ours = load(builtin, device="cpu").own.encoder.detector.state_dict()  # type: ignore[union-attr]
     for name, value in coco_detector().state_dict().items():
-        if name.startswith("classes.") and ".0." in name or ".1." in name:
+        if (name.startswith("classes.") and ".0." in name) or ".1." in name:
             continue  # the two parts of what is taken apart have no signs of their own
         limit = value.flatten(1).abs().amax(1) / 127 if value.ndim > 1 else value.abs() / 500
         error = (ours[name] - value).abs()
@@ -116,3 +118,11 @@ def test_another_file_is_refused(monkeypatch, tmp_path):
 
     with pytest.raises(ModelError, match="is not the file"):
         coco_detector()
+
+
+def test_average_precision_is_one_where_the_order_is_right():
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.3]])
+    assert average_precisions(scores, np.array([[1, 0], [1, 0], [0, 0]], bool)) == [1.0]
+    assert average_precisions(scores, np.array([[0, 1], [0, 0], [1, 0]], bool)) == [
+        pytest.approx(1 / 3), pytest.approx(1 / 3)
+    ]  # fmt: skip

@@ -1,6 +1,5 @@
 """Photos that are imagined for captions without one, and attention that is drawn to things."""
 
-
 import numpy as np
 import pytest
 import torch
