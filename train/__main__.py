@@ -15,6 +15,7 @@ where it stopped. On many GPUs: torchrun --nproc-per-node 8 -m train ...; docs/t
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -40,6 +41,7 @@ WRITTEN = (
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as `captioner.cli` does
     if arguments and arguments[0] in COMMANDS:
         command = import_module(f"train.{arguments[0]}")
         return command.main(arguments[1:])
