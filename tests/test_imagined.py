@@ -35,8 +35,8 @@ def test_a_thing_lies_where_it_lies_on_a_photo_whose_captions_name_it():
     found[1, PERSON, 0] = 0.2  # what the dog's photo has besides
     found[2, PERSON] = 0.5
     imagine = Imagination([["A dog and a cat."]], examples, found)
-    captions, maps = imagine([np.random.default_rng(i) for i in range(20)])
-    assert captions == [["A dog and a cat."]] * 20 and maps.shape == (20, 80, 2, 2)
+    numbers, maps = imagine([np.random.default_rng(i) for i in range(20)])
+    assert numbers.tolist() == [0] * 20 and maps.shape == (20, 80, 2, 2)
     assert (maps[:, CAT].sum((1, 2)) - 1.8).abs().max() < 1e-5
     assert (maps[:, DOG].sum((1, 2)) - 1.4).abs().max() < 1e-5
     besides = maps[:, PERSON].amax((1, 2))
@@ -76,7 +76,8 @@ def test_a_run_learns_from_imagined_photos(squares, tmp_path):  # noqa: F811
     changes = {
         "model.detector": "ssd_mobilenet_v2", "model.trunk_stages": 5, "data.views": 2,
         "data.patch_dropout": 0.5, "stage.captions.imagined": 0.5, "stage.captions.pointing": 0.3,
-        "stage.text.pointing": 0.3, "stage.captions.epochs": 1, "stage.scst.epochs": 0,
+        "stage.text.pointing": 0.3, "stage.captions.epochs": 1, "stage.scst.epochs": 1,
+        "stage.scst.imagined": 0.5, "stage.scst.cross_entropy": 0.1, "stage.scst.pointing": 0.3,
         "model.map_layer": 0,
     }  # fmt: skip
     text.write_text("A dog on a red wall.\n" * 10)
@@ -93,10 +94,12 @@ def test_a_run_learns_from_imagined_photos(squares, tmp_path):  # noqa: F811
     run.setup.batches.terms = told
     run.run()
     kinds = {kind for kind, _ in terms}
-    assert kinds == {"cross-entropy", "imagined"}
+    assert kinds == {"cross-entropy", "imagined", "reward"}
     imagined = [term for kind, term in terms if kind == "imagined"]
     assert all(term.seen.shape[1] == 80 for term in imagined)
-    named_tokens = {int(n) for term in imagined for n in term.named.unique()}
+    pointed = [term for term in imagined if term.named is not None]
+    named_tokens = {int(n) for term in pointed for n in term.named.unique()}
+    assert any(term.weights is not None for term in imagined)  # of captions that were drawn
     assert named_tokens == {IGNORE, DOG}
     assert (tmp_path / "run" / "best" / "model.safetensors").exists()
 

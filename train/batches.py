@@ -176,16 +176,19 @@ class Batches:
         return [np.random.default_rng((self.recipe.run.seed, use, step, i)) for i in photos]
 
     def imagined(self, imagination: Imagination, use: int, step: int, photos: np.ndarray) -> Piece:
-        """As many photographs as `photos`, imagined for captions that have none."""
+        """As many photographs as `photos`, imagined for captions that have none; their numbers
+        follow on those of the training photographs."""
         count = self.recipe.data.captions_per_photo
-        captions, found = imagination(self._random(use, step, photos))
+        groups, found = imagination(self._random(use, step, photos))
         rows: list[list[int]] = []
-        for order, lines in zip(self._random(use + 1, step, photos), captions, strict=True):
+        for order, group in zip(self._random(use + 1, step, photos), groups, strict=True):
+            lines = imagination.groups[group]
             picked = [lines[i] for i in order.permutation(len(lines))[:count]]
             mine = [self.tokenizer.encode(c) for c in picked]
             rows += mine + [[]] * (count - len(mine))
-        seen = found.to(self.device)
-        return Piece(photos, np.zeros_like(photos), rows, seen, self._patches(photos, step))
+        seen, numbers = found.to(self.device), groups + len(self.examples)
+        views = np.zeros_like(numbers)
+        return Piece(numbers, views, rows, seen, self._patches(photos, step), views > 0)
 
     def terms(
         self, kind: str, piece: Piece, rows: list[list[int]], weights: Tensor | None = None,

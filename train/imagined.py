@@ -36,15 +36,14 @@ class Imagination:
             for thing in things:
                 self._naming[thing].append(photo)
 
-    def __call__(self, orders: Sequence[np.random.Generator]) -> tuple[list[list[str]], Tensor]:
-        """One photograph for each of `orders`, from whose numbers it follows: its captions, and
-        what lies on each of its patches (B, K, h, w) float32."""
-        captions, maps = [], []
+    def __call__(self, orders: Sequence[np.random.Generator]) -> tuple[np.ndarray, Tensor]:
+        """One photograph for each of `orders`, from whose numbers it follows: the place of its
+        captions in `groups`, and what lies on each of its patches (B, K, h, w) float32."""
+        numbers, maps = [], []
         for order in orders:
-            group = self.groups[order.integers(len(self.groups))]
-            captions.append(list(group))
-            maps.append(self._map(named(group), order))
-        return captions, torch.stack(maps).float()
+            numbers.append(order.integers(len(self.groups)))
+            maps.append(self._map(named(self.groups[numbers[-1]]), order))
+        return np.array(numbers), torch.stack(maps).float()
 
     def _map(self, things: frozenset[int], order: np.random.Generator) -> Tensor:
         givers = {t: self._naming[t] for t in sorted(things) if self._naming[t]}

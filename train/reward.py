@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from captioner.annotations import AnnotatedImage
 from captioner.metrics import CiderD
 from captioner.metrics.bleu import bleu_from, bleu_statistics
 from captioner.tokenizer import CaptionTokenizer, clean_caption
@@ -32,7 +31,7 @@ class Reward:
     def __init__(
         self,
         tokenizer: CaptionTokenizer,
-        examples: Sequence[AnnotatedImage],
+        references: Sequence[Sequence[str]],
         *,
         max_tokens: int,
         bleu: float = 0.0,
@@ -43,8 +42,8 @@ class Reward:
         self.max_tokens = max_tokens
         self.bleu = bleu
         self.language_penalty = language_penalty
-        references = [[plain(clean_caption(c)) for c in e.captions] for e in examples]
-        self.cider = CiderD(references, end_token=END)
+        prepared = [[plain(clean_caption(c)) for c in captions] for captions in references]
+        self.cider = CiderD(prepared, end_token=END)
         self.penalty = LanguagePenalty(map(clean_caption, text))
 
     def __call__(

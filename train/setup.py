@@ -119,7 +119,7 @@ class Setup:
         """What the decoder attends to, to draw captions from."""
         assert piece.seen is not None
         with torch.no_grad(), self.learner.autocast():
-            yield self.model.memory_of(self.learner.features(piece.seen), piece.patches)
+            yield self.learner.memory(self.learner.features(piece.seen), piece.patches)
 
     def draws(
         self, memory: list[KeyValue], photos: np.ndarray, seed: tuple[int, ...], *, samples: int

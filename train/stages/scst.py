@@ -66,6 +66,9 @@ class Scst(PhotoStage):
     """Weight of cross-entropy beside the reward."""
     pointing: float = 0.0
     """Weight in it of the loss for words that do not look at the thing that they name."""
+    imagined: float = 0.0
+    """Weight of the same for as many imagined photos, whose captions have none
+    (`train.imagined`); 0 leaves them out."""
 
     def check(self) -> None:
         super().check()
@@ -92,25 +95,35 @@ class Scst(PhotoStage):
     def prepare(self, setup: Setup) -> None:
         self.rewarded: list[float] = []
         self.reward_seconds = 0.0
+        groups = setup.imagination.groups if self.imagined and setup.imagination else []
         self.reward = Reward(
-            setup.tokenizer, setup.examples, max_tokens=setup.recipe.data.max_tokens,
+            setup.tokenizer, [*(e.captions for e in setup.examples), *groups],
+            max_tokens=setup.recipe.data.max_tokens,
             bleu=self.bleu, language_penalty=self.language_penalty,
             text=setup.lines() if self.language_penalty else (),
         )  # fmt: skip
 
     def terms(self, setup: Setup, step: int, piece: Piece) -> list[Term]:
+        terms = self._rewarded(setup, "reward", step, piece)
+        if self.cross_entropy:
+            beside = setup.batches.terms("cross-entropy", piece, piece.rows, pointing=self.pointing)
+            terms += [dataclasses.replace(t, factor=self.cross_entropy) for t in beside]
+        if self.imagined and setup.imagination:
+            others = setup.batches.imagined(setup.imagination, 37, step, piece.photos)
+            found = self._rewarded(setup, "imagined", step, others)
+            terms += [dataclasses.replace(t, factor=self.imagined) for t in found]
+        return terms
+
+    def _rewarded(self, setup: Setup, kind: str, step: int, piece: Piece) -> list[Term]:
+        """What is drawn for a piece's photos, weighed by its rewards."""
         assert piece.mirrored is not None
         with setup.drawing(piece) as memory:
             draw = self.draw(setup, memory, piece.photos, (setup.recipe.run.seed, 11, step),
                              piece.mirrored)  # fmt: skip
-        self.rewarded.append(draw.reward)
+        if kind == "reward":
+            self.rewarded.append(draw.reward)
         self.reward_seconds += draw.seconds
-        weights = draw.advantage.to(setup.device)
-        terms = setup.batches.terms("reward", piece, draw.rows, weights)
-        if self.cross_entropy:
-            beside = setup.batches.terms("cross-entropy", piece, piece.rows, pointing=self.pointing)
-            terms += [dataclasses.replace(t, factor=self.cross_entropy) for t in beside]
-        return terms
+        return setup.batches.terms(kind, piece, draw.rows, draw.advantage.to(setup.device))
 
     def draw(
         self,
