@@ -41,7 +41,7 @@ class Imagination:
         captions in `groups`, and what lies on each of its patches (B, K, h, w) float32."""
         numbers, maps = [], []
         for order in orders:
-            numbers.append(order.integers(len(self.groups)))
+            numbers.append(int(order.integers(len(self.groups))))
             maps.append(self._map(named(self.groups[numbers[-1]]), order))
         return np.array(numbers), torch.stack(maps).float()
 

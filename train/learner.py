@@ -62,15 +62,16 @@ class Learner(nn.Module):
             pointing: weight of the loss for words that do not look at what they name.
         """
         places = targets != IGNORE
+        beside = torch.zeros(())
         if named is not None and bool((named != IGNORE).any()):
-            logits, astray = self._pointed(seen, inputs, places, patches, named)
+            logits, beside = self._pointed(seen, inputs, places, patches, named)
         else:
-            logits, astray = self.logits(seen, inputs, places, patches), 0.0
+            logits = self.logits(seen, inputs, places, patches)
         if weights is None:
             loss = F.cross_entropy(
                 logits, targets[places], label_smoothing=self.label_smoothing, reduction="sum"
             )
-            return loss + pointing * astray
+            return loss + pointing * beside
         surprise = F.cross_entropy(logits, targets[places], reduction="none")
         return (weights.unsqueeze(1).expand(targets.shape)[places] * surprise).sum()
 
@@ -85,11 +86,10 @@ class Learner(nn.Module):
 
     def memory(self, features: Tensor, patches: Tensor | None) -> list[KeyValue]:
         """Features (B, N, C), or of imagined photos (B, N, K) -> their memory."""
-        known = self.model.memory_of
-        if features.shape[2] < self.model.width:
-            known = self.model.imagined
         with self.autocast():
-            return known(features, patches)
+            if features.shape[2] < self.model.width:
+                return self.model.imagined(features, patches)
+            return self.model.memory_of(features, patches)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.model.decoder.embed.weight).float()
@@ -115,7 +115,7 @@ class Learner(nn.Module):
         """Pixels, uint8 (B, S, S, 3), or the trunk's output (B, C, h, w) -> features (B, N, C);
         what lies on imagined photos (B, K, h, w) -> (B, N, K)."""
         encoder = self.model.encoder
-        if self.encoder_done or seen.shape[1] == encoder.things:
+        if self.encoder_done or _is_imagined(seen, encoder.things):
             return seen.flatten(2).transpose(1, 2)
         with torch.set_grad_enabled(self.encoder_learns and torch.is_grad_enabled()):
             if seen.dtype == torch.uint8:
@@ -138,6 +138,11 @@ class Learner(nn.Module):
     def autocast(self) -> Any:
         device = next(self.model.parameters()).device.type
         return torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32)
+
+
+def _is_imagined(seen: Tensor, things: int) -> bool:
+    """Whether what a batch has of its photos is only what lies on them (B, things, h, w)."""
+    return seen.dtype != torch.uint8 and seen.shape[1] == things
 
 
 def pad_rows(rows: Sequence[Sequence[int]], limit: int) -> tuple[Tensor, Tensor]:

@@ -48,4 +48,5 @@ class BesideEncoder(LiteEncoder):
         """Normalised pixels -> what lies on each cell of a grid (B, 80, h, w)."""
         # From the encoder's mean and deviation to the detector's, -1 to 1.
         scale, shift = 2 * self.std.to(x), 2 * self.mean.to(x) - 1
-        return painted(*self.detector(x * scale + shift), grid)
+        boxes, scores = self.detector(x * scale + shift)
+        return painted(boxes, scores, grid)

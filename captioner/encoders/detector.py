@@ -132,7 +132,8 @@ def painted(boxes: Tensor, scores: Tensor, grid: tuple[int, int]) -> Tensor:
     across = _covered(boxes[..., 1], boxes[..., 3], grid[1])
     cover = (down.unsqueeze(3) * across.unsqueeze(2)).flatten(2)  # (B, A, N)
     found = [(s.unsqueeze(2) * c.unsqueeze(1)).amax(0) for s, c in zip(scores, cover, strict=True)]
-    return torch.stack(found).unflatten(2, grid)
+    laid: Tensor = torch.stack(found).unflatten(2, grid)
+    return laid
 
 
 def _covered(start: Tensor, stop: Tensor, count: int) -> Tensor:
@@ -140,4 +141,5 @@ def _covered(start: Tensor, stop: Tensor, count: int) -> Tensor:
     edges = torch.linspace(0, 1, count + 1).to(start)
     low = torch.maximum(start.unsqueeze(-1), edges[:-1])
     high = torch.minimum(stop.unsqueeze(-1), edges[1:])
-    return ((high - low) * count).clamp(0, 1)
+    covered: Tensor = ((high - low) * count).clamp(0, 1)
+    return covered
