@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from .banned_words import BannedWords
 from .caption import Caption, blank
+from .ensemble import load_model
 from .errors import CaptionerError, ModelError, PhotoError, SettingError
 from .finish import finish
 from .generation import Hypothesis, Search
@@ -32,7 +33,7 @@ from .heatmaps import heatmaps, kind_of, no_maps
 from .hub.locate import is_hub_name
 from .interface import Model
 from .machine import choose_device, choose_dtype
-from .model import CaptionModel
+from .model import OwnModel
 from .photos import Limits, Photo, PhotoSource, load_photo
 from .request import EVIDENCE, Keywords, Request
 
@@ -222,9 +223,9 @@ class Captioner:
         return self._caption(memory, photos, request)
 
     @property
-    def own(self) -> CaptionModel:
+    def own(self) -> OwnModel:
         """The model, where it is one of ours. Raises CaptionerError for one from the hub."""
-        if not isinstance(self.model, CaptionModel):
+        if not isinstance(self.model, OwnModel):
             raise CaptionerError(f"{self.name} prepares photos by itself: it takes no squares.")
         return self.model
 
@@ -427,7 +428,7 @@ def load(
         return Captioner(made, device=where, dtype=kind)
     if revision:
         raise ModelError("A `revision` is one of a model of the Hugging Face hub.")
-    return Captioner(CaptionModel.load(name), device=where, dtype=kind)
+    return Captioner(load_model(name), device=where, dtype=kind)
 
 
 def is_hub(name: str | Path) -> bool:

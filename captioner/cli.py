@@ -142,16 +142,15 @@ def _about(loaded: "Captioner", folder: Path) -> dict[str, Any]:
             "search": f"beams {search.beams}, at most {search.max_length} tokens",
         }
     own, config = loaded.own, loaded.own.config
-    with_detector = f"beside it {config.encoder.detector}, " if config.encoder.detector else ""
+    count = f"an ensemble of {len(config.shares)}, each of " if config.shares else ""
     return {
         "folder": str(folder),
         "parameters": sum(p.numel() for p in own.parameters()),
         "bytes": sum(f.stat().st_size for f in folder.iterdir() if f.is_file()),
         "encoder": f"{config.encoder.name} ({config.encoder.library}), "
-        f"{with_detector}"
         f"{config.encoder.size}x{config.encoder.size} pixels, "
         f"patch grid {own.grid[0]}x{own.grid[1]}",
-        "decoder": f"{config.decoder.layers} layers, width {config.decoder.width}, "
+        "decoder": f"{count}{config.decoder.layers} layers, width {config.decoder.width}, "
         f"{config.decoder.heads} heads, {config.decoder.vocab_size} tokens",
         "trained_on": config.about.get("trained_on", "not stated"),
         "scores": config.about.get("scores", {}),

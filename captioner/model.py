@@ -4,7 +4,8 @@
         --projection--> patches (B, N, D) --decoder.photo_memory--> keys and values, once per photo
         --decoder, token by token--> caption
 
-It is what a Captioner asks of a model (`interface.Model`), and it is what training trains.
+`OwnModel` is what it has in common with an `ensemble.Ensemble`: all that a Captioner asks of a
+model (`interface.Model`), and how it is saved.
 
 A saved model is a folder: `config.json`, `model.safetensors`, `tokenizer.json`, `MODEL_CARD.md`.
 Nothing in it is code, and nothing of it is unpickled.
@@ -29,7 +30,7 @@ from .encoders import EncoderConfig, PatchEncoder, PatchFeatures, build_encoder
 from .errors import ModelError, SettingError
 from .evidence import fade
 from .files import replace
-from .generation import Hypothesis, Processor, Search, generate
+from .generation import Hypothesis, Processor, Search, Step, generate
 from .photos import Photo, to_square
 from .request import Request
 from .tokenizer import BOS, EOS, PAD, CaptionTokenizer
@@ -50,6 +51,7 @@ class ModelConfig:
     combine: which layers and heads make a heatmap.
     weights: "float32", "float16", "bfloat16" or "int8", how the weights are stored (not how they
         are run).
+    shares: of an ensemble, how much each of its models counts; of a single model none.
     about: what the model is, for people: name, version, what it was trained on, its scores.
     """
 
@@ -58,10 +60,11 @@ class ModelConfig:
     search: Search = field(default_factory=Search)
     combine: Combine = field(default_factory=Combine)
     weights: str = "float32"
+    shares: tuple[float, ...] = ()
     about: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        data = {
+        data: dict[str, Any] = {
             "format": FORMAT,
             "encoder": self.encoder.to_dict(),
             "decoder": self.decoder.to_dict(),
@@ -70,6 +73,8 @@ class ModelConfig:
             "weights": self.weights,
             "about": self.about,
         }
+        if self.shares:
+            data["shares"] = list(self.shares)
         return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -85,12 +90,18 @@ class ModelConfig:
             )
         if data.get("weights") not in STORED:
             raise ModelError(f"config.json: weights must be one of {', '.join(STORED)}.")
+        shares = data.get("shares", [])
+        if not isinstance(shares, list) or not all(
+            isinstance(share, (int, float)) and 0 < share < 1 for share in shares
+        ):
+            raise ModelError("config.json: shares must be numbers above 0 and below 1.")
         return cls(
             encoder=_read(EncoderConfig, data, "encoder"),
             decoder=_read(DecoderConfig, data, "decoder"),
             search=_read(Search, data, "search"),
             combine=_read(Combine, data, "combine"),
             weights=data["weights"],
+            shares=tuple(float(share) for share in shares),
             about=data.get("about") or {},
         )
 
@@ -139,13 +150,18 @@ class Projection(nn.Module):
         return (self.row.unsqueeze(1) + self.col.unsqueeze(0)).flatten(0, 1)
 
 
-class CaptionModel(nn.Module):
-    """`Captioner` is what people hold; this is the network behind it.
+class OwnModel(nn.Module):
+    """A CaptionModel, or an Ensemble of them.
 
     grid: (h, w) of the patches. width: C, of the features. layers: the names, for people, of the L
     layers whose maps there are.
     """
 
+    config: ModelConfig
+    tokenizer: CaptionTokenizer
+    grid: tuple[int, int]
+    width: int
+    layers: list[str]
     maps = "cross-attention"
     fades = True
     square = True
@@ -159,48 +175,26 @@ class CaptionModel(nn.Module):
             )
         self.config = config
         self.tokenizer = tokenizer
-        self.encoder: PatchEncoder = build_encoder(config.encoder)
-        self.grid = self.encoder.grid
-        self.width = self.encoder.width
-        self.layers = [f"Layer {i + 1}" for i in range(config.decoder.layers)]
-        self.projection = Projection(
-            self.width, config.decoder.width, self.grid, self.encoder.things
-        )
-        self.decoder = TextDecoder(config.decoder)
 
     def features(self, pixels: Tensor) -> Tensor:
         """uint8 pixels (B, S, S, 3) -> patch features (B, N, C)."""
-        found: PatchFeatures = self.encoder(pixels)
-        return found.features
+        raise NotImplementedError
 
-    def memory_of(self, features: Tensor, patches: Tensor | None = None) -> list[KeyValue]:
-        """Patch features (B, N, C) -> cross-attention keys and values, all layers; of each photo
-        only those of the `patches` (B, n) int64, where given (training hides some)."""
-        dtype = self.projection.linear.weight.dtype
-        return self._memory(self.projection(features.to(dtype)), patches)
+    def memory_of(self, features: Tensor) -> list[KeyValue]:
+        """Patch features (B, N, C) -> cross-attention keys and values, all layers."""
+        raise NotImplementedError
 
-    def imagined(self, things: Tensor, patches: Tensor | None = None) -> list[KeyValue]:
-        """As `memory_of`, of photos of which only the things (B, N, K) are known."""
-        return self._memory(self.projection.imagined(things), patches)
-
-    def _memory(self, x: Tensor, patches: Tensor | None) -> list[KeyValue]:
-        if patches is not None:
-            x = x.gather(1, patches.unsqueeze(2).expand(-1, -1, x.shape[2]))
-        return self.decoder.photo_memory(x)
-
-    def step(self, memory: list[KeyValue]) -> "CachedStep":
+    def step(self, memory: list[KeyValue]) -> Step:
         """The search's step over the photos in `memory`."""
-        return CachedStep(self.decoder, memory)
+        raise NotImplementedError
 
     def logits(self, ids: Tensor, memory: list[KeyValue]) -> Tensor:
         """ids (R, T) -> logits (R, T, V) of what follows each token."""
-        logits: Tensor
-        logits, _ = self.decoder(ids, memory)
-        return logits
+        raise NotImplementedError
 
     def explain(self, ids: Tensor, memory: list[KeyValue]) -> tuple[Tensor, Tensor]:
         """Logits (R, T, V) and weights (R, L, H, T, N), as `TextDecoder.explain`."""
-        return self.decoder.explain(ids, memory)
+        raise NotImplementedError
 
     @property
     def about(self) -> dict[str, Any]:
@@ -356,8 +350,59 @@ class CaptionModel(nn.Module):
             state[name].copy_(tensor)
 
     def _state(self) -> dict[str, Tensor]:
-        """The state by sorted names."""
-        return dict(sorted(self.state_dict().items()))
+        """The state by sorted names, where what has two names (a shared trunk) has its first."""
+        once = {name for name, _ in (*self.named_parameters(), *self.named_buffers())}
+        return {name: t for name, t in sorted(self.state_dict().items()) if name in once}
+
+
+class CaptionModel(OwnModel):
+    """One network. `Captioner` is what people hold; this is what training trains."""
+
+    def __init__(self, config: ModelConfig, tokenizer: CaptionTokenizer):
+        super().__init__(config, tokenizer)
+        if config.shares:
+            raise ModelError(
+                f"It is an ensemble of {len(config.shares)} models, and one is needed here: "
+                "`python -m train release FOLDER --member 1 ...` takes one out."
+            )
+        self.encoder: PatchEncoder = build_encoder(config.encoder)
+        self.grid = self.encoder.grid
+        self.width = self.encoder.width
+        self.layers = [f"Layer {i + 1}" for i in range(config.decoder.layers)]
+        self.projection = Projection(
+            self.width, config.decoder.width, self.grid, self.encoder.things
+        )
+        self.decoder = TextDecoder(config.decoder)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        found: PatchFeatures = self.encoder(pixels)
+        return found.features
+
+    def memory_of(self, features: Tensor, patches: Tensor | None = None) -> list[KeyValue]:
+        """Patch features (B, N, C) -> cross-attention keys and values, all layers; of each photo
+        only those of the `patches` (B, n) int64, where given (training hides some)."""
+        dtype = self.projection.linear.weight.dtype
+        return self._memory(self.projection(features.to(dtype)), patches)
+
+    def imagined(self, things: Tensor, patches: Tensor | None = None) -> list[KeyValue]:
+        """As `memory_of`, of photos of which only the things (B, N, K) are known."""
+        return self._memory(self.projection.imagined(things), patches)
+
+    def _memory(self, x: Tensor, patches: Tensor | None) -> list[KeyValue]:
+        if patches is not None:
+            x = x.gather(1, patches.unsqueeze(2).expand(-1, -1, x.shape[2]))
+        return self.decoder.photo_memory(x)
+
+    def step(self, memory: list[KeyValue]) -> "CachedStep":
+        return CachedStep(self.decoder, memory)
+
+    def logits(self, ids: Tensor, memory: list[KeyValue]) -> Tensor:
+        logits: Tensor
+        logits, _ = self.decoder(ids, memory)
+        return logits
+
+    def explain(self, ids: Tensor, memory: list[KeyValue]) -> tuple[Tensor, Tensor]:
+        return self.decoder.explain(ids, memory)
 
 
 def read_config(folder: Path | str) -> ModelConfig:

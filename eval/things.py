@@ -15,6 +15,7 @@ import torch
 from captioner.captioner import load
 from captioner.errors import DataError
 from captioner.exits import run
+from captioner.model import CaptionModel
 from captioner.objects import categories
 from captioner.photos import load_photo, to_square
 
@@ -34,8 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _things(options: argparse.Namespace) -> None:
     model = load(options.model, device="cpu", dtype="float32").own
-    if not model.encoder.things:
-        raise DataError(f"The model {options.model} has no detector beside its encoder.")
+    things = model.encoder.things if isinstance(model, CaptionModel) else 0
+    if not things:
+        raise DataError("The model has no detector beside its encoder: --model names one that has.")
     instances = Instances(options.instances)
     photos = {i: name for i, name in instances.photos().items() if (options.images / name).exists()}
     if not photos:
@@ -44,7 +46,7 @@ def _things(options: argparse.Namespace) -> None:
     with torch.inference_mode():
         for photo, name in photos.items():
             square = to_square(load_photo(options.images / name), model.side)
-            found = model.encode(square[None])[0, :, -model.encoder.things :]
+            found = model.encode(square[None])[0, :, -things:]
             scores.append(found.amax(0).numpy())
             present = instances.categories(photo)
             there.append([category in present for category in categories()])

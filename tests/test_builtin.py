@@ -7,8 +7,8 @@ import re
 import pytest
 
 import captioner
+from captioner.ensemble import load_model
 from captioner.metrics import cider_d
-from captioner.model import CaptionModel
 from captioner.photos import find_photos
 from captioner.samples import sample_photos
 from captioner.tokenizer import CaptionTokenizer
@@ -60,7 +60,7 @@ def test_the_package_holds_it_in_at_most_40_mb(builtin):
 
 
 def test_saving_it_again_gives_the_same_bytes(builtin, tmp_path):
-    CaptionModel.load(builtin).save(tmp_path)
+    load_model(builtin).save(tmp_path)
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         assert (tmp_path / name).read_bytes() == (builtin / name).read_bytes(), name
 

@@ -33,6 +33,25 @@ def test_a_card_that_asks_for_a_score_that_was_not_given_is_refused(model, tmp_p
     assert "'val/CIDEr-D'" in capsys.readouterr().err
 
 
+def test_weights_are_averaged_with_those_of_another_model(model, tmp_path, capsys):
+    model.save(tmp_path / "one")
+    other = CaptionModel.load(tmp_path / "one")
+    with torch.no_grad():
+        for values in other.parameters():
+            values.add_(1)
+    other.save(tmp_path / "two")
+    card = tmp_path / "card.md"
+    card.write_text("A model.\n")
+    words = [str(tmp_path / "one"), "--name", "n", "--version", "1", "--trained-on", "x",
+             "--card", str(card), "--out", str(tmp_path / "out"),
+             "--average", str(tmp_path / "two")]  # fmt: skip
+    assert main([*words, "2"]) == 2 and "0 to 1" in capsys.readouterr().err
+    assert main([*words, "0.25"]) == 0
+    one, out = (CaptionModel.load(tmp_path / name).state_dict() for name in ("one", "out"))
+    for name, values in one.items():
+        torch.testing.assert_close(out[name], values + 0.25, atol=2e-3, rtol=2e-3)
+
+
 def test_what_was_measured_of_its_confidence_goes_with_the_model(model, tmp_path, capsys):
     model.save(tmp_path / "model")
     (tmp_path / "card.md").write_text("A model.\n")

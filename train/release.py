@@ -4,6 +4,9 @@
         --trained-on "Flickr8k train (6,000 photos), ..." \\
         --scores "Flickr8k validation" runs/eval-flickr8k/scores.json --card card.md
 
+With `--ensemble FOLDER SHARE` the model is put there together with another one; each is first made
+ready by this same command, with its own temperature and `--out`.
+
 The card is a text with places such as {Flickr8k validation/CIDEr-D}, which the scores fill.
 """
 
@@ -11,12 +14,14 @@ import argparse
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from captioner.captioner import BUILTIN
+from captioner.ensemble import Ensemble, load_model
 from captioner.errors import DataError, ModelError
 from captioner.exits import run
-from captioner.model import FILES, CaptionModel, read_config
+from captioner.model import FILES, CaptionModel, OwnModel, read_config
 from captioner.outputs import Guard
 from captioner.weights import STORED
 
@@ -51,6 +56,19 @@ def main(arguments: list[str] | None = None) -> int:
         help="divide the logits by T: self-critical training leaves a model surer than it is right",
     )  # fmt: skip
     parser.add_argument(
+        "--average", nargs=2, metavar=("FOLDER", "SHARE"),
+        help="average the weights with those of the model it was trained on from, SHARE of them "
+        "(WiSE-FT, Wortsman et al. 2022)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ensemble", nargs=2, action="append", default=[], metavar=("FOLDER", "SHARE"),
+        help="let the model in FOLDER write with it, SHARE of what they say being its own; may be "
+        "repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--member", type=int, metavar="N", help="MODEL is an ensemble: take its Nth model"
+    )
+    parser.add_argument(
         "--weights", choices=STORED, help="how to store the weights; default: as they were"
     )
     parser.add_argument("--out", type=Path, default=BUILTIN)
@@ -68,8 +86,14 @@ def _release(options: argparse.Namespace) -> None:
     if not options.temperature > 0:
         raise DataError("--temperature must be above 0.")
     _check_out(options)
-    model = CaptionModel.load(options.model)
-    temper(model, options.temperature)
+    if options.member is None:
+        first = CaptionModel.load(options.model)
+    else:
+        first = member(options.model, options.member)
+    if options.average:
+        average(first, *options.average)
+    temper(first, options.temperature)
+    model = together(first, options.ensemble)
     about = {
         "name": options.name,
         "version": options.version,
@@ -88,7 +112,9 @@ def _release(options: argparse.Namespace) -> None:
 
 def _check_out(options: argparse.Namespace) -> None:
     """Raises CaptionerError where the model would replace one that is read, or other files."""
-    read = [options.model / name for name in SAVED]
+    models = [options.model, *(Path(folder) for folder, _ in options.ensemble)]
+    models += [Path(options.average[0])] if options.average else []
+    read = [path / name for path in models for name in SAVED]
     read += [options.confidence] if options.confidence else []
     guard = Guard([*read, options.card, *(file for _, file in options.scores)])
     for name in SAVED:
@@ -102,6 +128,35 @@ def _is_model(folder: Path) -> bool:
     except ModelError:
         return False
     return True
+
+
+def average(model: CaptionModel, folder: str, share: str) -> None:
+    """Make `share` of the model's weights those of the model in `folder`, of the same sizes."""
+    part = _share("--average", share)
+    other = CaptionModel.load(Path(folder)).state_dict()
+    own = model.state_dict()
+    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in other.items()}:
+        raise DataError(f"The model in {folder} has other sizes: they cannot be averaged.")
+    model.load_state_dict({k: v.lerp(other[k], part) for k, v in own.items()})
+
+
+def member(folder: Path, number: int) -> CaptionModel:
+    """The ensemble's model of that number, from 1."""
+    ensemble = load_model(folder)
+    if not isinstance(ensemble, Ensemble) or not 1 <= number <= len(ensemble.each):
+        raise DataError(f"{folder} has no model {number}: --member takes one of an ensemble's.")
+    return ensemble.each[number - 1]
+
+
+def together(first: CaptionModel, others: Sequence[tuple[str, str]]) -> OwnModel:
+    """The model, or the ensemble of it and the models in the folders of `others`, with shares."""
+    if not others:
+        return first
+    shares = [_share("--ensemble", share) for _, share in others]
+    if not sum(shares) < 1:
+        raise DataError("--ensemble: the shares leave nothing for the first model.")
+    models = [first, *(CaptionModel.load(Path(folder)) for folder, _ in others)]
+    return Ensemble.of(models, [round(1 - sum(shares), 6), *shares])
 
 
 def _share(option: str, text: str) -> float:

@@ -125,6 +125,14 @@ class ModelSettings(Group):
     start: str = ""
     """The folder of a trained model to begin from, in place of all the above but `encoder_blocks`
     and `dropout`."""
+    fresh_decoder: bool = False
+    """Take only the encoder of that model; a decoder of the sizes above begins anew."""
+    encoder_blend: float = 1.0
+    """The encoder of that model is so much of its own weights, and for the rest those of ImageNet
+    (WiSE-FT, Wortsman et al. 2022); its trunk stays as it is."""
+    resize: int = 0
+    """That model sees photographs squeezed to resize x resize pixels from now on; 0 for the size
+    that it has seen so far."""
     saved_dtype: str = "float16"
     """How the weights of the trained model are stored: float32, float16 or bfloat16."""
 
@@ -134,6 +142,7 @@ class ModelSettings(Group):
             "map_layer", -1 <= self.map_layer < self.layers, "the number of a layer, or -1"
         )
         self.one_of("saved_dtype", ("float32", "float16", "bfloat16"))
+        self.require("encoder_blend", 0 <= self.encoder_blend <= 1, "0 to 1")
 
 
 @dataclass
