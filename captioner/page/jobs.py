@@ -111,7 +111,13 @@ class JobQueue:
                 traceback.print_exc()
                 job.end("failed")
             if job.finished.is_set():
-                job.close()
-                self._over(job)
-                with self._changed:
-                    self._open.remove(job)
+                self._leave(job)
+
+    def _leave(self, job: Job) -> None:
+        try:
+            job.close()
+        except Exception:
+            traceback.print_exc()
+        self._over(job)
+        with self._changed:
+            self._open.remove(job)

@@ -1,5 +1,6 @@
 """Random hands on the Caption and the Folder tab: clicks, double clicks, files, stops, reloads, tab
-changes, and a connection that comes and goes. Each sequence follows from its seed."""
+changes, zips with sheets, and a connection that comes and goes. Each sequence follows from its
+seed."""
 
 import random
 
@@ -28,7 +29,7 @@ class Hands:
                 [
                     "sample", "sample", "double", "again", "choose", "choose", "folder", "stop",
                     "tab", "offline", "online", "reload", "word", "other", "back", "home",
-                    "gallery",
+                    "gallery", "sheets", "sheets",
                 ]
             )  # fmt: skip
             self.done.append(name)
@@ -84,6 +85,12 @@ class Hands:
 
     def gallery(self) -> None:
         self.click(self.page.locator(".c-photo-open").first)
+
+    def sheets(self) -> None:
+        self.open_tab("Folder")
+        for switch in self.page.locator("#c-folder [data-part=sheets]").all():
+            switch.evaluate("part => part.checked = true")
+            self.click(self.page.locator("#c-folder [data-do=zip]"))
 
     def tab(self) -> None:
         self.open_tab(self.random.choice(["Caption", "Folder"]))
