@@ -4,6 +4,7 @@
     python -m eval batch --photos 100 --images ~/Pictures --keep /tmp/large
     python -m eval batch kills --kills 100             # killed at random moments, then compared
     python -m eval batch memory --photos 100000        # peak memory of a long job
+    python -m eval batch journal --photos 1000000      # going on with a list of which all is done
 
 Speed: the photos are made of real ones (scikit-image's, or a folder's). The plain loop is what one
 writes in ten lines: PIL opens and resizes, 32 at a time go to the same model, beam 3. It, the
@@ -25,7 +26,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from captioner.exits import run
 from captioner.machine import cores, describe
 from captioner.photos import Photo, load_photo
 from captioner.request import Request
+from captioner.texts import to_line
 
 from .common import add_machine, parser, photos_of
 
@@ -52,8 +54,10 @@ PLAIN_BATCH = 32
 
 def main(arguments: list[str] | None = None) -> int:
     made = parser("batch", __doc__)
-    made.add_argument("what", nargs="?", default="speed", choices=("speed", "kills", "memory"))
-    made.add_argument("--photos", type=int, help="default: 1,000, 300 for kills, 100,000")
+    made.add_argument("what", nargs="?", default="speed", choices=tuple(MEASURES))
+    made.add_argument(
+        "--photos", type=int, help="default: 1,000, 300 for kills, 100,000, 1,000,000"
+    )
     made.add_argument("--images", type=Path, help="photos to make others of")
     made.add_argument("--keep", type=Path, help="make the photos here, and use them again")
     made.add_argument("--batch-size", type=int, default=EngineConfig.batch_size)
@@ -63,8 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_machine(made)
     options = made.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        measure = {"speed": _speed, "kills": _kills, "memory": _memory}[options.what]
-        return run(lambda: measure(options, Path(folder)))
+        return run(lambda: MEASURES[options.what](options, Path(folder)))
 
 
 # Speed --------------------------------------------------------------------------------------------
@@ -287,6 +290,65 @@ def measure_memory(model: Path, folder: Path, photos: int, mark: int) -> tuple[f
     if process.wait() or not first:
         raise CaptionerError(f"The job ended with status {process.returncode}.")
     return first, last
+
+
+# Journal ------------------------------------------------------------------------------------------
+
+PLANNING = """
+import resource
+from pathlib import Path
+from captioner.batch.job import plan
+from captioner.batch.journal import Journal
+from captioner.batch.progress import Tally
+from captioner.batch.sources import find_items, read_list
+journal, tally = Journal(Path("captions.jsonl")), Tally()
+assert not list(plan(find_items(read_list("list"), known=journal.done), 16, journal, tally))
+used = resource.getrusage(resource.RUSAGE_SELF)
+# Not ru_maxrss, which begins with that of the process that started this one.
+peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+print(tally.before, used.ru_utime, used.ru_stime, int(peak) * 1024 / 1e6)
+"""
+
+
+def _journal(options: argparse.Namespace, folder: Path) -> int:
+    photos = options.photos or 1_000_000
+    size, user, system, peak = measure_journal(folder, photos)
+    print(f"{photos:,} photos: records of {size / 1e6:,.1f} MB; going on takes {user:.1f} s of "
+          f"processor time and {system:.1f} s of the system's, and {peak:.0f} MB")  # fmt: skip
+    return 0
+
+
+def measure_journal(folder: Path, photos: int) -> tuple[int, float, float, float]:
+    """The planning of a job by a list, of which all is done: the bytes of its records, user and
+    system time (s), and memory at the most (MB). Without importing torch."""
+    caption = "A man rides a wave on a board."
+    words = [{"text": word, "probability": 0.5} for word in caption.rstrip(".").split()]
+    about = {
+        "image_id": None, "caption": caption, "confidence": 0.5, "words": words,
+        "alternatives": [], "model": "builtin", "version": "1", "width": 640, "height": 480,
+        "blank": False,
+    }  # fmt: skip
+    rest = to_line(about).removeprefix("{")
+    path = folder / "captions.jsonl"
+    with path.open("w") as journal, (folder / "list").open("w") as names:
+        for number in range(photos):
+            name = f"/photos/{number // 1000:04}/COCO_val2014_{number:012}.jpg"
+            names.write(name + "\n")
+            journal.write(f'{{"file": "{name}", {rest}\n')
+    done = subprocess.run(
+        [sys.executable, "-c", PLANNING], cwd=folder, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+    )  # fmt: skip
+    if done.returncode:
+        raise CaptionerError(f"The job could not be planned: {done.stderr.strip()}")
+    before, user, system, peak = map(float, done.stdout.split())
+    assert before == photos
+    return path.stat().st_size, user, system, peak
+
+
+MEASURES: dict[str, Callable[[argparse.Namespace, Path], int]] = {
+    "speed": _speed, "kills": _kills, "memory": _memory, "journal": _journal,
+}  # fmt: skip
 
 
 def _peak(pid: int) -> float:

@@ -144,10 +144,12 @@ def plan(
         return
     mixed: list[Item] = []
     for batch in chunks(items, size):
-        done = {item.name for item in batch if item.name in journal.done}
+        undone = [item for item in batch if item.name not in journal.done]
+        tally.before += len(batch) - len(undone)
+        if not undone:
+            continue
         tried = [item for item in batch if item.name not in journal.failed]
-        missing = [item for item in tried if item.name not in done]
-        tally.before += len(done)
+        missing = [item for item in undone if item.name not in journal.failed]
         tally.failed_before += len(batch) - len(tried)
         if not missing:
             continue

@@ -16,7 +16,6 @@ from captioner.batch.journal import Journal, read_records
 from captioner.batch.name_set import NameSet
 from captioner.batch.progress import Progress, Tally
 from captioner.errors import CaptionerError, DataError
-from captioner.texts import to_line
 
 
 def record(name):
@@ -200,32 +199,7 @@ def test_a_spoiled_line_is_noticed_when_the_job_goes_on(tmp_path, spoiled):
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is told by Linux")
 def test_a_million_names_go_on_in_seconds_and_little_memory(tmp_path):
     """The planning of a job of which all is done: processor time, and memory at the most."""
-    program = tmp_path / "program.py"
-    program.write_text(MILLION)
-    words = [{"text": word, "probability": 0.5} for word in ("a", "man", "rides")]
-    rest = {"image_id": None, "caption": "A man rides a wave.", "confidence": 0.5, "words": words}
-    with (tmp_path / "captions.jsonl").open("w") as journal, (tmp_path / "list").open("w") as names:
-        for number in range(1_000_000):
-            name = f"/photos/{number // 1000:04}/COCO_val2014_{number:012}.jpg"
-            names.write(name + "\n")
-            journal.write(to_line({"file": name, **rest}) + "\n")
-    done = subprocess.run([sys.executable, program], cwd=tmp_path, capture_output=True, text=True)
-    before, seconds, megabytes = map(float, done.stdout.split())
-    assert before == 1_000_000, done.stderr
-    assert megabytes < 200 and seconds < 30, (seconds, megabytes)
+    from eval.batch import measure_journal
 
-
-MILLION = """
-import resource
-from pathlib import Path
-from captioner.batch.job import plan
-from captioner.batch.journal import Journal
-from captioner.batch.progress import Tally
-from captioner.batch.sources import find_items, read_list
-journal, tally = Journal(Path("captions.jsonl")), Tally()
-assert not list(plan(find_items(read_list("list"), known=journal.done), 16, journal, tally))
-used = resource.getrusage(resource.RUSAGE_SELF)
-# Not ru_maxrss, which begins with that of the process that started this one.
-peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
-print(tally.before, used.ru_utime + used.ru_stime, int(peak) / 1024)
-"""
+    _, user, system, megabytes = measure_journal(tmp_path, 1_000_000)
+    assert megabytes < 200 and user + system < 30, (user, system, megabytes)
