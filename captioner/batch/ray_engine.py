@@ -32,6 +32,11 @@ T = TypeVar("T")
 
 SILENCE = 60.0
 """Seconds without a result after which the person is told."""
+TOKEN = (
+    "Where the cluster wants its token, set RAY_AUTH_MODE=token and put the token (on its head, "
+    "`ray get-auth-token` says it) into RAY_AUTH_TOKEN, or into the file that RAY_AUTH_TOKEN_PATH "
+    "names."
+)
 BLOCK = 4
 """Batches that an actor is given at a time, so that it decodes ahead of its model."""
 
@@ -62,8 +67,11 @@ class RayEngine:
         if self.started:
             try:
                 ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            except ray.exceptions.RayError as error:  # it wants a token, and there is none
+                raise CaptionerError(f"Ray refuses the connection. {TOKEN}") from error
             except (ConnectionError, RuntimeError, ValueError) as error:
-                raise CaptionerError(f"Ray cannot be reached or started: {error}") from error
+                hint = f" {TOKEN}" if "RAY_ADDRESS" in os.environ else ""
+                raise CaptionerError(f"Ray cannot be reached or started: {error}.{hint}") from error
         logging.getLogger("ray.data").setLevel(logging.ERROR)
 
     def _leave(self) -> None:

@@ -2,6 +2,8 @@
 
 import itertools
 import queue
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +11,7 @@ from captioner.batch import placement
 from captioner.batch.engine import Outcome
 from captioner.batch.items import Item
 from captioner.batch.placement import Node, Placement, placed
-from captioner.batch.ray_engine import _watched, as_given, at
+from captioner.batch.ray_engine import RayEngine, _watched, as_given, at
 from captioner.errors import CaptionerError, SettingError
 
 
@@ -81,3 +83,17 @@ def test_a_stop_ends_while_nothing_comes_and_silence_is_told(monkeypatch):
     assert list(_watched([1, 2], lambda: False, lambda: None)) == [1, 2]
     with pytest.raises(ZeroDivisionError):
         list(_watched((1 // n for n in (1, 0)), lambda: False, lambda: None))
+
+
+@pytest.mark.parametrize("kind", [KeyError, ConnectionError])
+def test_a_cluster_that_wants_a_token_is_a_sentence(monkeypatch, kind):
+    def init(**_):
+        raise kind("no")
+
+    exceptions = SimpleNamespace(RayError=KeyError)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, exceptions=exceptions))
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    engine = RayEngine.__new__(RayEngine)
+    engine.started = True
+    with pytest.raises(CaptionerError, match="set RAY_AUTH_MODE=token and put the token"):
+        engine._connect()
