@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -27,6 +27,9 @@ from .engine import EngineConfig, Outcome, Stop
 from .items import Item
 from .local_engine import LocalEngine
 from .placement import Node, placed
+
+if TYPE_CHECKING:
+    from captioner.captioner import Captioner
 
 T = TypeVar("T")
 
@@ -51,7 +54,7 @@ class RayEngine:
 
         with LocalEngine(_here(config), first[:1]) as here:  # a mistake is told here and once
             self.settings, self.notes = here.settings, here.notes
-        self.config = config
+            self.config = pinned(config, here.model)
         self.started = not ray.is_initialized()
         self._connect()
         try:
@@ -143,6 +146,15 @@ def _here(config: EngineConfig) -> EngineConfig:
 
     without = (config.device or "").startswith("cuda") and not torch.cuda.is_available()
     return replace(config, device="cpu") if without else config
+
+
+def pinned(config: EngineConfig, model: Captioner) -> EngineConfig:
+    """With the commit of a model of the hub that was found here, so that all workers load that."""
+    from captioner.hub.base import HubModel
+
+    if not isinstance(model.model, HubModel) or not model.model.checkpoint.revision:
+        return config
+    return replace(config, revision=model.model.checkpoint.revision)
 
 
 def _watched(rows: Iterable[T], stop: Stop, silence: Callable[[], None]) -> Iterator[T]:

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from captioner.cli import app
 
+from ..hub.checkpoints import blip
 from .test_command import lines
 
 
@@ -67,3 +68,20 @@ def test_the_same_job_on_two_workers(cluster, tiny, forty, tmp_path, monkeypatch
     assert captions(here) == captions(there)
     errors = [lines(p.with_suffix(".errors.jsonl")) for p in (here, there)]
     assert errors[0] == errors[1] and len(errors[0]) == 1
+
+
+@pytest.mark.long
+def test_a_hub_model_in_each_of_two_workers(cluster, forty, tmp_path):
+    checkpoint = blip(tmp_path / "blip", 0)
+    found = []
+    for name, more in (("here", ()), ("there", ("--engine", "ray", "--workers", "2"))):
+        out = tmp_path / f"{name}.jsonl"
+        done = CliRunner().invoke(app, [
+            "caption", str(forty), "-o", str(out), "--model", str(checkpoint), "--device", "cpu",
+            "--batch-size", "4", "--max-length", "6", "--ordered", "--quiet", *more,
+        ])  # fmt: skip
+        assert done.exit_code == 0, done.exception
+        found.append(lines(out))
+    here, there = ([json.loads(line) for line in one] for one in found)
+    assert len(here) == 40 and len({record["caption"] for record in here}) > 5
+    assert [(r["file"], r["caption"]) for r in here] == [(r["file"], r["caption"]) for r in there]

@@ -1,5 +1,6 @@
 """Folder jobs with hub models: batches as large as fit, and a kill that changes no byte."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from captioner.batch.decode import Decoded
+from captioner.batch.engine import EngineConfig
 from captioner.batch.items import Item
 from captioner.batch.job import run_job
 from captioner.batch.local_engine import LocalEngine
@@ -78,6 +80,16 @@ def test_a_photo_that_is_refused_is_the_only_one_without_a_caption(model, monkey
     found = answers(model, bad, ASKED)
     assert [one for one in found if not isinstance(one, Caption)] == [found[3]]
     assert str(found[3]) == "3.png was refused."
+
+
+def test_workers_of_a_cluster_load_the_commit_that_was_found_first(loaded, monkeypatch):
+    from captioner.batch.ray_engine import pinned
+
+    config, model = EngineConfig(model="owner/model"), loaded("blip", 0)
+    assert pinned(config, model) == config  # a folder has none
+    commit = dataclasses.replace(model.model.checkpoint, revision="c" * 40)
+    monkeypatch.setattr(model.model, "checkpoint", commit)
+    assert pinned(config, model).revision == "c" * 40
 
 
 @pytest.mark.long

@@ -99,7 +99,7 @@ class Models:
 @pytest.mark.parametrize(
     ("options", "given"),
     [(None, 2), ({}, 2), ({"beams": 2}, 1), ({"beams": 1}, 0), ({"alternatives": 0}, 0),
-     ({"beams": 1, "sample": True}, 2), ({"alternatives": 3}, 3)],
+     ({"sample": True}, 2), ({"alternatives": 3}, 3)],
 )  # fmt: skip
 def test_the_page_shows_others_as_far_as_the_beams_allow(options, given):
     assert model_and_request(Models, options, 2)[1].alternatives == given
