@@ -27,6 +27,7 @@ import torch
 from PIL import Image
 
 from captioner.captioner import Captioner
+from captioner.errors import SettingError
 from captioner.generation import Search
 from captioner.hub.cross import Looked
 from captioner.hub.locate import Checkpoint
@@ -34,28 +35,31 @@ from captioner.machine import describe
 from captioner.photos import Photo, load_photo
 
 KINDS = {"blip-base": "BLIP-base", "vit-gpt2": "ViT-GPT2"}
+SIDES = {"ours": "our search", "theirs": "generate"}
 TOKENS = 20
 
 
 def measure(files: list[Path], options: argparse.Namespace) -> dict[str, Any]:
-    """The figures of both kinds of model; the speeds of each are told as soon as they are there,
-    since on a busy machine all of them take half an hour."""
+    """The figures of both kinds of model, or of the one whose name begins with `only`; what each
+    side took is told as soon as it is there, since on a busy machine all take half an hour. Raises
+    SettingError."""
+    chosen = [kind for kind in KINDS if kind.startswith(options.only or "")]
+    if not chosen:
+        raise SettingError(f"--only is the beginning of {' or '.join(KINDS)}, not {options.only}.")
     photos = [load_photo(files[i % len(files)], min_side=512) for i in range(options.batch_size)]
     figures: dict[str, Any] = {"batch_size": len(photos), "beams": options.beams, "tokens": TOKENS,
                                "rounds": options.rounds, "machine": describe()}  # fmt: skip
-    for kind in KINDS:
-        figures[kind] = _rounds(kind, photos, options)
-        print(f"{KINDS[kind]}: {json.dumps(figures[kind])}", file=sys.stderr, flush=True)
-        figures[kind] |= _memory(kind, options)
+    for kind in chosen:
+        figures[kind] = _rounds(kind, photos, options) | _memory(kind, options)
     return figures
 
 
 def show(figures: dict[str, Any]) -> None:
     print(f"Batch {figures['batch_size']}, beams {figures['beams']}, {figures['tokens']} tokens, "
           f"float32, medians of {figures['rounds']} rounds")  # fmt: skip
-    for kind, name in KINDS.items():
+    for kind in [kind for kind in KINDS if kind in figures]:
         one = figures[kind]
-        print(f"{name}: captions {'equal' if one['equal'] else 'NOT EQUAL'}")
+        print(f"{KINDS[kind]}: captions {'equal' if one['equal'] else 'NOT EQUAL'}")
         for what in ("text", "whole"):
             ours, theirs = one["ours"][what], one["theirs"][what]
             print(f"  {'text part' if what == 'text' else 'end to end':<11} "
@@ -73,7 +77,7 @@ def _rounds(kind: str, photos: list[Photo], options: argparse.Namespace) -> dict
     spent: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
     equal = True
     with torch.inference_mode():
-        for _ in range(options.rounds + 1):  # the first warms up and is dropped
+        for number in range(options.rounds + 1):  # the first warms up and is dropped
             ids = {}
             for side, (encode, write) in sides.items():
                 at = time.perf_counter()
@@ -81,6 +85,8 @@ def _rounds(kind: str, photos: list[Photo], options: argparse.Namespace) -> dict
                 middle = time.perf_counter()
                 ids[side] = write(states)
                 spent[side].append((middle - at, time.perf_counter() - middle))
+                took = "encoder {:.2f} s, text part {:.2f} s".format(*spent[side][-1])
+                _tell(kind, side, f"{took} in {f'round {number}' if number else 'the warm-up'}")
             equal &= ids["ours"] == ids["theirs"]
     found: dict[str, Any] = {"equal": equal}
     for side, rounds in spent.items():
@@ -100,7 +106,12 @@ def _memory(kind: str, options: argparse.Namespace) -> dict[str, float]:
                    str(options.beams)]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found[f"{side}_mb"] = json.loads(done.stdout.splitlines()[-1])
+        _tell(kind, side, f"{found[f'{side}_mb']:.0f} MB in the text part")
     return found
+
+
+def _tell(kind: str, side: str, what: str) -> None:
+    print(f"{KINDS[kind]}, {SIDES[side]}: {what}", file=sys.stderr, flush=True)
 
 
 def main() -> None:

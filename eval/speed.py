@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from captioner.captioner import load
+from captioner.errors import SettingError
 from captioner.exits import run
 from captioner.machine import describe
 from captioner.photos import load_photo, to_square
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--peers", action="store_true",
         help="hub models of real sizes beside transformers' generate, in float32 on the CPU",
     )  # fmt: skip
+    made.add_argument("--only", help="with --peers: one family, such as blip or vit")
     add_machine(made)
     add_json(made)
     options = made.parse_args(arguments)
@@ -49,6 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _speed(options: argparse.Namespace) -> None:
+    if options.only and not options.peers:
+        raise SettingError("--only goes with --peers.")
     if options.peers:
         from . import peers
 
