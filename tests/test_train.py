@@ -1,6 +1,7 @@
 """The training loop on a few coloured squares: it learns, resumes to the same bits, and refuses."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from captioner.captioner import load
+from captioner.encoders import build_encoder, config_for
 from captioner.errors import DataError
 from train import checkpoint
 from train.__main__ import main
@@ -18,6 +20,8 @@ from train.loop import Trainer
 from train.optim import Average
 from train.recipe import Recipe
 from train.setup import Setup
+
+from .hub.checkpoints import blip, florence2
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 60, 220), "grey": (128,) * 3}
 
@@ -136,6 +140,29 @@ def test_a_decoder_on_a_frozen_encoder_from_a_folder(squares, tmp_path):
     assert all(torch.equal(v, before[k]) for k, v in run.model.encoder.state_dict().items())
     with pytest.raises(DataError, match=r"model\.encoder_blocks = 0; or take data\.features"):
         trainer(squares, tmp_path / "other", changes)
+
+
+@pytest.mark.parametrize("made", [blip, florence2])
+def test_the_vision_tower_of_a_captioner_is_an_encoder(squares, tmp_path, made):
+    donor = made(tmp_path / "donor", 0)
+    run = trainer(squares, tmp_path / "run", {
+        "model.encoder": str(donor), "model.encoder_weights": "pretrained", "model.size": 0,
+        "model.encoder_blocks": 0, "model.trunk_stages": 0, "stage.text.steps": 0,
+        "stage.captions.epochs": 1, "stage.scst.epochs": 0,
+    })  # fmt: skip
+    run.run()
+    model = load(tmp_path / "run" / "best", device="cpu", dtype="float32")
+    assert model.own.config.encoder.library == "transformers"  # which was not said
+    tower = build_encoder(config_for("transformers", str(donor))).state_dict()
+    trained = run.model.encoder.state_dict()  # the donor's own weights, which were not trained
+    assert trained.keys() == tower.keys() and all(
+        torch.equal(v, tower[k]) for k, v in trained.items()
+    )
+    photo = squares / "0.png"
+    caption = model.caption(photo).text
+    shutil.rmtree(donor)
+    again = load(tmp_path / "run" / "best", device="cpu", dtype="float32")
+    assert again.caption(photo).text == caption
 
 
 def test_an_encoder_without_weights_is_not_called_pretrained(squares, tmp_path):
