@@ -12,7 +12,7 @@ Nothing in it is code, and nothing of it is unpickled.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -136,6 +136,8 @@ class OwnModel(nn.Module):
     maps = "cross-attention"
     fades = True
     square = True
+    runtime: Callable[[np.ndarray], np.ndarray] | None = None
+    """What computes `features` in place of torch: pixels (B, S, S, 3) uint8 -> (B, N, C)."""
 
     def __init__(self, config: ModelConfig, tokenizer: CaptionTokenizer):
         super().__init__()
@@ -193,7 +195,10 @@ class OwnModel(nn.Module):
     @torch.inference_mode()
     def encode(self, pixels: np.ndarray) -> Tensor:
         """pixels (B, S, S, 3) uint8 -> patch features (B, N, C)."""
-        device = next(self.parameters()).device
+        like = next(self.parameters())
+        if self.runtime:
+            return torch.from_numpy(self.runtime(pixels)).to(like)
+        device = like.device
         # On a CPU a few photos at a time: the activations of more fit neither into its caches nor
         # into the memory that the allocator keeps at hand.
         group = CPU_PHOTOS if device.type == "cpu" else len(pixels)

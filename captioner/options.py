@@ -31,6 +31,11 @@ DTYPE = Setting(
     otherwise="the quickest",
 )  # fmt: skip
 
+RUNTIME = Setting(
+    "What runs the encoder: torch, or openvino, which is quicker on a CPU (an extra).",
+    value="NAME", otherwise="torch",
+)  # fmt: skip
+
 
 def _typer(about: Setting, flags: list[str], otherwise: str, group: str = "") -> Any:
     if not flags[0].startswith("-"):

@@ -44,6 +44,7 @@ class EngineConfig:
     server: str | None = None
     device: str | None = None
     dtype: str | None = None
+    runtime: str | None = None
 
     @property
     def asked(self) -> dict[str, object]:
@@ -56,6 +57,8 @@ class EngineConfig:
             if f.name != "heatmaps" and (value := getattr(one, f.name)) != f.default
         }
         machine = {n: getattr(self, n) for n in ("model", "revision", "server", "device", "dtype")}
+        if self.runtime:
+            machine["runtime"] = self.runtime
         return machine | {n: list(v) if isinstance(v, tuple) else v for n, v in given.items()}
 
 

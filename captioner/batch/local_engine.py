@@ -50,7 +50,7 @@ class LocalEngine:
 
             self.model = load(
                 config.model, device=config.device, dtype=config.dtype,
-                revision=config.revision, server=config.server,
+                revision=config.revision, server=config.server, runtime=config.runtime,
             )  # fmt: skip
             self.search = self.model.search(config.request)
         except BaseException:
@@ -117,6 +117,7 @@ def settings(config: EngineConfig, model: Captioner, search: Search) -> dict[str
         "model": model.name,
         **({"server": model.model.about["server"]} if config.server else {}),
         "weights_sha256": digest.hexdigest() if any(f.is_file() for f in files) else "",
+        **({"runtime": config.runtime} if config.runtime else {}),
         "dtype": str(model.dtype).removeprefix("torch."),
         **search.to_dict(),
         "prefix": config.request.prefix,

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from captioner.errors import CaptionerError, SettingError
-from captioner.options import DEVICE, DTYPE, MODEL, SERVER
+from captioner.options import DEVICE, DTYPE, MODEL, RUNTIME, SERVER
 from captioner.outputs import Guard, begins
 from captioner.photos import PHOTO_SUFFIXES
 from captioner.request import Request
@@ -115,6 +115,7 @@ class JobSpec:
     server: str | None = setting(None, SERVER)
     device: str | None = setting(None, DEVICE)
     dtype: str | None = setting(None, DTYPE)
+    runtime: str | None = setting(None, RUNTIME)
 
     # What is captioned.
 
@@ -216,7 +217,7 @@ class JobSpec:
             batch_size=self.batch_size, seconds=self.time_limit, skip=self.skip,
             ordered=self.ordered or self.records is None, steady=self.records is not None,
             model=self.model, revision=self.revision, server=self.server, device=self.device,
-            dtype=self.dtype,
+            dtype=self.dtype, runtime=self.runtime,
         )  # fmt: skip
 
     # What makes no sense.

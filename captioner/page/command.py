@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from captioner.errors import CaptionerError, SettingError
-from captioner.options import DEVICE, DTYPE, MODEL, SERVER, with_settings
+from captioner.options import DEVICE, DTYPE, MODEL, RUNTIME, SERVER, with_settings
 from captioner.settings import setting
 
 from .sweep import UploadFolder
@@ -54,6 +54,7 @@ class DemoSettings:
     server: str | None = setting(None, SERVER)
     device: str | None = setting(None, DEVICE)
     dtype: str | None = setting(None, DTYPE)
+    runtime: str | None = setting(None, RUNTIME)
     browser: bool = setting(False, "Open the page in a browser.")
 
     def __post_init__(self) -> None:
@@ -92,7 +93,8 @@ def serve(asked: DemoSettings) -> None:
 
         typer.echo("Loading the model ...", err=True)
         loaded = Models(
-            asked.model, device=asked.device, dtype=asked.dtype, server=asked.server
+            asked.model, device=asked.device, dtype=asked.dtype, server=asked.server,
+            runtime=asked.runtime,
         )  # fmt: skip
         loaded.warm()
         page = build(loaded, asked.queue)

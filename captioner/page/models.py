@@ -30,8 +30,9 @@ class Models:
         device: str | None = None,
         dtype: str | None = None,
         server: str | None = None,
+        runtime: str | None = None,
     ):
-        self.device, self.dtype, self.server = device, dtype, server
+        self.device, self.dtype, self.server, self.runtime = device, dtype, server, runtime
         self._loaded: dict[str, Captioner] = {}
         self._lock = threading.Lock()
         if server and not sources:
@@ -45,7 +46,9 @@ class Models:
         return BOX if in_box else source
 
     def _load(self, source: str | None) -> Captioner:
-        return load(source, device=self.device, dtype=self.dtype, server=self.server)
+        return load(
+            source, device=self.device, dtype=self.dtype, server=self.server, runtime=self.runtime
+        )
 
     @property
     def names(self) -> list[str]:
