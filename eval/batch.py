@@ -2,6 +2,7 @@
 
     python -m eval batch                               # 1,000 JPEGs of 12 megapixels, three ways
     python -m eval batch --photos 100 --images ~/Pictures --keep /tmp/large
+    python -m eval batch runtimes                      # torch beside OpenVINO
     python -m eval batch kills --kills 100             # killed at random moments, then compared
     python -m eval batch memory --photos 100000        # peak memory of a long job
     python -m eval batch journal --photos 1000000      # going on with a list of which all is done
@@ -38,7 +39,7 @@ from captioner.batch.engine import EngineConfig
 from captioner.batch.items import chunks
 from captioner.batch.local_engine import LocalEngine
 from captioner.batch.sources import find_items
-from captioner.captioner import Captioner
+from captioner.captioner import RUNTIMES, Captioner
 from captioner.errors import CaptionerError
 from captioner.exits import run
 from captioner.machine import cores, describe
@@ -127,6 +128,37 @@ def _speed(options: argparse.Namespace, folder: Path) -> int:
     print(f"captioner is {rate_ours / rate_plain:.2f} times the plain loop")
     print(f"Captioner.stream is {rate_streamed / rate_ours:.2f} times the folder job")
     print(f"The same caption both ways: {same / len(files):.1%} (we decode at reduced scale)")
+    print(f"Machine: {describe()}, load {os.getloadavg()[0]:.1f}")
+    return 0
+
+
+def _runtimes(options: argparse.Namespace, folder: Path) -> int:
+    """The folder job with each runtime of the encoder, in turns on the same files."""
+    files = make_large(options.keep or folder, options.photos or 1000, options.images)
+    clocks = {name: _Clock() for name in RUNTIMES}
+    captions: dict[str, list[str]] = {name: [] for name in RUNTIMES}
+    with contextlib.ExitStack() as stack:
+        engines = {
+            name: stack.enter_context(LocalEngine(EngineConfig(
+                batch_size=options.batch_size, steady=True, runtime=name, dtype=options.dtype,
+                device="cpu", request=Request(beams=3, heatmaps=""),
+            )))
+            for name in RUNTIMES
+        }  # fmt: skip
+        timed = {name: _Timed(engine.model) for name, engine in engines.items()}
+        for engine in engines.values():
+            _ours(engine, files[: options.batch_size])  # warm up
+        turn = -(-len(files) // options.rounds)
+        for start in range(0, len(files), turn):
+            for name, engine in engines.items():
+                with clocks[name].of(timed[name]):
+                    captions[name] += _ours(engine, files[start : start + turn])
+    for name, clock in clocks.items():
+        print(f"{name:<10}{len(files) / clock.seconds:>8.2f} photos/s")
+    torchs, others = (clocks[name].seconds for name in RUNTIMES)
+    same = sum(a == b for a, b in zip(*captions.values(), strict=True))
+    print(f"The folder job on OpenVINO is {torchs / others:.2f} times as quick.")
+    print(f"The same caption both ways: {same / len(files):.1%}")
     print(f"Machine: {describe()}, load {os.getloadavg()[0]:.1f}")
     return 0
 
@@ -347,7 +379,8 @@ def measure_journal(folder: Path, photos: int) -> tuple[int, float, float, float
 
 
 MEASURES: dict[str, Callable[[argparse.Namespace, Path], int]] = {
-    "speed": _speed, "kills": _kills, "memory": _memory, "journal": _journal,
+    "speed": _speed, "runtimes": _runtimes, "kills": _kills, "memory": _memory,
+    "journal": _journal,
 }  # fmt: skip
 
 

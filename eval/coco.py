@@ -105,6 +105,7 @@ def _coco(options: argparse.Namespace) -> int:
         ),
         batch_size=BATCH, model=options.model, revision=options.revision, server=options.server,
         device=options.device, dtype=options.dtype or (None if options.server else "float32"),
+        runtime=options.runtime,
     )  # fmt: skip
     guard = spec.check()
     _check_outputs(spec, guard)

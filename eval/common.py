@@ -29,6 +29,7 @@ def add_json(made: argparse.ArgumentParser) -> None:
 def add_machine(made: argparse.ArgumentParser, dtype: str | None = None) -> None:
     made.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best")
     made.add_argument("--dtype", default=dtype, help="float32, bfloat16 or float16")
+    made.add_argument("--runtime", help="what runs the encoder: torch or openvino")
 
 
 def photos_of(images: Path | None) -> list[Path]:

@@ -70,7 +70,9 @@ def _grounding(options: argparse.Namespace) -> int:
     instances = Instances(options.instances)
     people = {i.image_id: i.captions for i in read_annotations(options.captions).images}
     files = _files(options.images, instances)
-    captioner = load(options.model, device=options.device, dtype=options.dtype)
+    captioner = load(
+        options.model, device=options.device, dtype=options.dtype, runtime=options.runtime
+    )
     for kind in kinds:
         captioner.search(Request(heatmaps=kind))
     generated: list[Pointing] = []

@@ -77,7 +77,7 @@ def _speed(options: argparse.Namespace) -> None:
 def measure(files: list[Path], options: argparse.Namespace) -> dict[str, Any]:
     runs = [_one_photo(files[0], options) for _ in range(options.rounds)]
     seconds, peak = zip(*runs, strict=True)
-    model = load(options.model, device=options.device, dtype=options.dtype)
+    model = load(options.model, device=options.device, dtype=options.dtype, runtime=options.runtime)
     search = model.search(Request(beams=options.beams))
     many = [files[i % len(files)] for i in range(options.photos)]
     groups = [many[i : i + options.batch_size] for i in range(0, len(many), options.batch_size)]
