@@ -81,7 +81,7 @@ def _speed(options: argparse.Namespace, folder: Path) -> int:
         file.read_bytes()  # into the page cache
     config = EngineConfig(
         batch_size=options.batch_size, steady=True, request=Request(beams=3, heatmaps=""),
-        device=options.device, dtype=options.dtype,
+        device=options.device, dtype=options.dtype, runtime=options.runtime,
     )  # fmt: skip
     plain, ours, streamed = _Clock(), _Clock(), _Clock()
     captions: dict[str, list[str]] = {"plain": [], "ours": []}
