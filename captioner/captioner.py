@@ -12,8 +12,6 @@ caption.contact_sheet().save("all-words.png")
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +28,7 @@ from .errors import CaptionerError, ModelError, PhotoError, SettingError
 from .finish import finish
 from .generation import Hypothesis, Search
 from .heatmaps import heatmaps, kind_of, no_maps
-from .hub.locate import is_hub_name
+from .hub.locate import is_hub
 from .interface import Model
 from .machine import choose_device, choose_dtype
 from .model import OwnModel
@@ -446,14 +444,3 @@ def load(
 
         own.runtime = OpenVinoEncoder(own, kind)
     return Captioner(own, device=where, dtype=kind)
-
-
-def is_hub(name: str | Path) -> bool:
-    """Whether a model is one of the transformers library: a folder whose config.json names its
-    model_type, or a name that is no folder and is written owner/model."""
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        return isinstance(name, str) and is_hub_name(name)
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return "model_type" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return False

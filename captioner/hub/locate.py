@@ -70,6 +70,17 @@ Look = Callable[[Checkpoint, int | None], None]
 None where they are here already, or that cannot be told. May raise ModelError."""
 
 
+def is_hub(name: str | Path) -> bool:
+    """Whether a model is one of the transformers library: a folder whose config.json names its
+    model_type, or a name that is no folder and is written owner/model."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return isinstance(name, str) and is_hub_name(name)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return "model_type" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return False
+
+
 def is_hub_name(name: str) -> bool:
     """Whether it is written as the hub's names are: owner/model."""
     return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and not name.startswith(".")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from captioner.captioner import BUILTIN, Captioner, is_hub, load
+from captioner.captioner import BUILTIN, Captioner, load
 from captioner.errors import CaptionerError, ModelError
 from captioner.hub.base import HubModel
-from captioner.hub.locate import locate
+from captioner.hub.locate import is_hub, locate
 
 BOX = "the model in the box"
 
