@@ -89,7 +89,8 @@ class Engine(Protocol):
         ...
 
     def run(self, batches: Iterable[list[Item]], stop: Stop) -> Iterator[list[Outcome]]:
-        """The outcomes of batches; once `stop()` is true no more are begun."""
+        """The outcomes of batches; once `stop()` is true no more are begun. An empty list says that
+        the work begins only now."""
         ...
 
 

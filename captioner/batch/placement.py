@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from captioner.errors import CaptionerError, SettingError
 
@@ -18,10 +18,11 @@ CORES = 4
 
 @dataclass(frozen=True)
 class Node:
-    """What a machine of the cluster has."""
+    """What a machine of the cluster has, and its name."""
 
     cpus: int
     gpus: int = 0
+    name: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         gpus = f" and {_number(self.gpus, 'GPU')}" if self.gpus else ""

@@ -118,6 +118,8 @@ class Progress:
 
     def update(self) -> None:
         """Show the tally as it is now."""
+        if not self.tally.captioned + self.tally.failed + self.tally.left_out:
+            self.tally.began = time.monotonic()  # what it takes to begin is no part of the rate
         if count := self._to_count:
             self._to_count = None
             threading.Thread(target=self._count, args=(count,), daemon=True).start()

@@ -7,7 +7,6 @@ where every machine of the cluster can read them (a shared file system, or web a
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import queue
@@ -17,16 +16,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import typer
 
 from captioner.errors import CaptionerError
 
+from . import ray_cluster
 from .engine import EngineConfig, Outcome, Stop
 from .items import Item
 from .local_engine import LocalEngine
-from .placement import Node, placed
+from .placement import Placement, placed
 
 if TYPE_CHECKING:
     from captioner.captioner import Captioner
@@ -35,13 +35,22 @@ T = TypeVar("T")
 
 SILENCE = 60.0
 """Seconds without a result after which the person is told."""
-TOKEN = (
-    "Where the cluster wants its token, set RAY_AUTH_MODE=token and put the token (on its head, "
-    "`ray get-auth-token` says it) into RAY_AUTH_TOKEN, or into the file that RAY_AUTH_TOKEN_PATH "
-    "names."
-)
 BLOCK = 4
 """Batches that an actor is given at a time, so that it decodes ahead of its model."""
+RESTARTS = 3
+"""How often an actor is started again, and a block given out again, where it is lost."""
+
+
+class Answer(NamedTuple):
+    """What an actor gives for a batch.
+
+    outcomes: empty where it only says that it has begun. unseen: the names of those that cannot be
+    read on its machine. node: the id of that.
+    """
+
+    outcomes: list[Outcome]
+    unseen: frozenset[str]
+    node: str
 
 
 class RayEngine:
@@ -53,29 +62,33 @@ class RayEngine:
         import ray
 
         with LocalEngine(_here(config), first[:1]) as here:  # a mistake is told here and once
-            self.settings, self.notes = here.settings, here.notes
+            self.settings, self.notes = here.settings, [*here.notes]
             self.config = pinned(config, here.model)
         self.started = not ray.is_initialized()
-        self._connect()
+        if self.started:
+            ray_cluster.connect()
         try:
-            gpus = None if config.device is None else config.device.startswith("cuda")
-            self.placement = placed(_nodes(), workers, gpus=gpus)
+            self.nodes = ray_cluster.nodes()
+            paths = [item.path for item in first if item.path]
+            self.avoided = ray_cluster.blind(
+                self.nodes, [*map(os.path.abspath, [*filter(None, [config.model]), *paths])]
+            )
+            whys = [f"The node {self._name(n)} is left out: {w}." for n, w in self.avoided.items()]
+            if not self.nodes.keys() - self.avoided.keys():
+                raise CaptionerError(" ".join(["No machine can do the work.", *whys]))
+            self.notes += whys
+            self.placement = self._placed(workers)
         except BaseException:
             self._leave()
             raise
 
-    def _connect(self) -> None:
-        import ray
+    def _name(self, node: str) -> str:
+        return self.nodes[node].name if node in self.nodes else node
 
-        if self.started:
-            try:
-                ray.init(log_to_driver=False, logging_level=logging.ERROR)
-            except ray.exceptions.RayError as error:  # it wants a token, and there is none
-                raise CaptionerError(f"Ray refuses the connection. {TOKEN}") from error
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                hint = f" {TOKEN}" if "RAY_ADDRESS" in os.environ else ""
-                raise CaptionerError(f"Ray cannot be reached or started: {error}.{hint}") from error
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+    def _placed(self, workers: int | None) -> Placement:
+        gpus = None if self.config.device is None else self.config.device.startswith("cuda")
+        usable = [have for node, have in self.nodes.items() if node not in self.avoided]
+        return placed(usable, workers, gpus=gpus)
 
     def _leave(self) -> None:
         import ray
@@ -93,27 +106,70 @@ class RayEngine:
         self, batches: Iterable[list[Item]], stop: Stop = lambda: False
     ) -> Iterator[list[Outcome]]:
         """The outcomes of batches as they come in, or in order. Once `stop()` is true it ends:
-        what the cluster has in hand is not waited for."""
+        what the cluster has in hand is not waited for.
+
+        What a machine does not see and this one does is no fault of the photo: it is done at the
+        end, on the others.
+        """
+        hidden: list[tuple[Answer, list[Outcome]]] = []
+        for answer in self._answers(batches, stop):
+            here = [one for one in answer.outcomes if _is_hidden(one, answer)]
+            if here:
+                self._avoid(answer.node, here[0].item)
+                hidden.append((answer, here))
+            yield [one for one in answer.outcomes if one not in here]
+        if not hidden or stop():
+            return
+        try:
+            self.placement = self._placed(None)
+        except CaptionerError:  # there is no other machine
+            yield from ([self._named(one, answer) for one in ones] for answer, ones in hidden)
+            return
+        again = [[one.item for one in ones] for _, ones in hidden]
+        for answer in self._answers(again, stop):
+            yield [self._named(one, answer) for one in answer.outcomes]
+
+    def _avoid(self, node: str, item: Item) -> None:
+        if node not in self.avoided:
+            self.avoided[node] = f"it does not see {item.path}"
+            typer.echo(
+                f"The node {self._name(node)} does not see {item.path}, which is here: others do "
+                "at the end what it does not see.",
+                err=True,
+            )
+
+    def _named(self, one: Outcome, answer: Answer) -> Outcome:
+        """The outcome, which says where a photo is missing that others see."""
+        if not _is_hidden(one, answer):
+            return one
+        return replace(one, error=f"{one.error} That says the node {self._name(answer.node)}.")
+
+    def _answers(self, batches: Iterable[list[Item]], stop: Stop) -> Iterator[Answer]:
         import ray
         from ray import data
 
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.preserve_order = self.config.ordered
+        context.target_max_block_size = 1  # an actor's answers leave it one by one
         rows = [{"batch": pickle.dumps(batch)} for batch in batches]
         workers, cpus = self.placement.workers, self.placement.cpus
         blocks = max(min(2 * workers, len(rows)), len(rows) // BLOCK)
-        outcomes = data.from_items(rows, override_num_blocks=blocks).map_batches(
+        elsewhere = {"ray.io/node-id": f"!in({','.join(self.avoided)})"}
+        answers = data.from_items(rows, override_num_blocks=blocks).map_batches(
             _Worker,
             fn_constructor_args=(self.config, cpus, str(Path.cwd())),
             batch_size=BLOCK,
             compute=data.ActorPoolStrategy(min_size=workers, max_size=workers),
             num_cpus=cpus,
             num_gpus=self.placement.gpus or None,
+            max_restarts=RESTARTS,
+            max_task_retries=RESTARTS,
+            label_selector=elsewhere if self.avoided else None,
         )
         try:
-            for row in _watched(outcomes.iter_rows(), stop, self._silence):
-                yield pickle.loads(row["outcomes"])  # from our own workers
+            for row in _watched(answers.iter_rows(), stop, self._silence):
+                yield pickle.loads(row["answer"])  # from our own workers
         except ray.exceptions.RayError as error:
             raise CaptionerError(
                 f"Ray could not go on: {str(error).strip().splitlines()[-1]} What has been written "
@@ -132,12 +188,10 @@ class RayEngine:
         )
 
 
-def _nodes() -> list[Node]:
-    """What the machines of the cluster have that are alive."""
-    import ray
-
-    have = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in have]
+def _is_hidden(one: Outcome, answer: Answer) -> bool:
+    """Whether a photo that failed is seen on this machine and not on that of the actor."""
+    path = one.item.path
+    return bool(path) and one.item.name in answer.unseen and not ray_cluster.unseen([str(path)])
 
 
 def _here(config: EngineConfig) -> EngineConfig:
@@ -193,6 +247,8 @@ class _Worker:
     was started, which relative paths begin from; an actor is started elsewhere."""
 
     def __init__(self, config: EngineConfig, cores: int, folder: str):
+        import ray
+
         self.folder = folder
         model, skip = config.model, config.skip
         if model and (there := Path(folder, model)).is_dir():
@@ -202,11 +258,26 @@ class _Worker:
         config = replace(config, ordered=True, model=model, skip=skip)
         self.engine = LocalEngine(config, cores=cores)
 
-    def __call__(self, rows: dict[str, Any]) -> dict[str, list[bytes]]:
+        self.node = ray.get_runtime_context().get_node_id()
+        self.begun = False
+
+    def __call__(self, rows: dict[str, Any]) -> Iterator[dict[str, list[bytes]]]:
+        if not self.begun:
+            self.begun = True
+            yield _row(Answer([], frozenset(), self.node))
         batches = [pickle.loads(batch) for batch in rows["batch"]]
         absolute = [[at(item, self.folder) for item in batch] for batch in batches]
-        done = zip(batches, self.engine.run(absolute), strict=True)
-        return {"outcomes": [pickle.dumps(list(map(as_given, *pair))) for pair in done]}
+        for batch, outcomes in zip(batches, self.engine.run(absolute), strict=True):
+            unseen = frozenset(o.item.name for o in outcomes if o.error and _cannot_see(o.item))
+            yield _row(Answer(list(map(as_given, batch, outcomes)), unseen, self.node))
+
+
+def _row(answer: Answer) -> dict[str, list[bytes]]:
+    return {"answer": [pickle.dumps(answer)]}
+
+
+def _cannot_see(item: Item) -> bool:
+    return bool(item.path) and bool(ray_cluster.unseen([str(item.path)]))
 
 
 def at(item: Item, folder: str) -> Item:

@@ -1,17 +1,20 @@
 """What is asked of a cluster fits into its nodes, or is refused in a sentence."""
 
 import itertools
+import os
 import queue
 import sys
-from types import SimpleNamespace
+import time
+import types
 
 import pytest
 
 from captioner.batch import placement
-from captioner.batch.engine import Outcome
+from captioner.batch.engine import EngineConfig, Outcome
 from captioner.batch.items import Item
 from captioner.batch.placement import Node, Placement, placed
-from captioner.batch.ray_engine import RayEngine, _watched, as_given, at
+from captioner.batch.ray_cluster import TOKEN, connect
+from captioner.batch.ray_engine import Answer, RayEngine, _watched, as_given, at
 from captioner.errors import CaptionerError, SettingError
 
 
@@ -85,15 +88,69 @@ def test_a_stop_ends_while_nothing_comes_and_silence_is_told(monkeypatch):
         list(_watched((1 // n for n in (1, 0)), lambda: False, lambda: None))
 
 
-@pytest.mark.parametrize("kind", [KeyError, ConnectionError])
-def test_a_cluster_that_wants_a_token_is_a_sentence(monkeypatch, kind):
-    def init(**_):
-        raise kind("no")
+class Hiding(RayEngine):
+    """An engine whose machines answer at once: `seeing` is what each does not see."""
 
-    exceptions = SimpleNamespace(RayError=KeyError)
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, exceptions=exceptions))
+    def __init__(self, unseen):
+        self.unseen = unseen
+        self.config = EngineConfig()
+        self.avoided = {}
+        self.nodes = {name: Node(1, 0, name) for name in unseen}
+        self.placement = Placement(len(unseen), 1)
+
+    def _answers(self, batches, stop):
+        asked = itertools.cycle(n for n in sorted(self.unseen) if n not in self.avoided)
+        for batch, node in zip(batches, asked, strict=False):
+            gone = {i.name for i in batch if i.name in self.unseen[node]}
+            outcomes = [
+                Outcome(i, error=f"{i.name} does not exist." if i.name in gone else "No photo.")
+                for i in batch
+            ]
+            yield Answer(outcomes, frozenset(gone), node)
+
+
+def errors_of(engine, items):
+    return {
+        one.item.name: one.error for ones in engine.run([[item] for item in items]) for one in ones
+    }
+
+
+def test_what_a_machine_does_not_see_is_done_by_another(tmp_path, capsys):
+    there = [tmp_path / name for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg")]
+    for path in there:
+        path.write_bytes(b"no photo")
+    names = [*map(str, there), str(tmp_path / "gone.jpg")]
+    items = [Item(name, path=name) for name in names]
+    found = errors_of(Hiding({"one": set(names), "two": {names[4]}}), items)
+    assert found == {
+        **dict.fromkeys(names[:4], "No photo."),
+        names[4]: f"{names[4]} does not exist.",
+    }
+    told = capsys.readouterr().err
+    assert told.count("The node one does not see") == 1 and "two" not in told
+    found = errors_of(Hiding({"one": set(names)}), items)
+    assert found[names[0]] == f"{names[0]} does not exist. That says the node one."
+
+
+def test_a_wrong_token_is_a_sentence_at_once(monkeypatch):
+    def init(**_):
+        os.write(2, b"W gcs_client.cc:210: Unauthenticated: RPC error: InvalidAuthToken: ...")
+        time.sleep(30)
+
+    class AuthenticationError(Exception):
+        pass
+
+    exceptions = types.SimpleNamespace(AuthenticationError=AuthenticationError)
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(init=init, exceptions=exceptions))
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    engine = RayEngine.__new__(RayEngine)
-    engine.started = True
-    with pytest.raises(CaptionerError, match="set RAY_AUTH_MODE=token and put the token"):
-        engine._connect()
+    began = time.monotonic()
+    with pytest.raises(CaptionerError) as error:
+        connect()
+    assert str(error.value) == TOKEN and time.monotonic() - began < 10
+
+    def refuse(**_):
+        raise AuthenticationError("no token was found")
+
+    sys.modules["ray"].init = refuse
+    with pytest.raises(CaptionerError, match="wants its token"):
+        connect()

@@ -2,6 +2,12 @@
 
 import json
 import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -41,6 +47,41 @@ def test_two_nodes_of_a_cpu_each_have_a_model_each(tiny, forty, tmp_path):
         assert CliRunner().invoke(app, command).exit_code == 0 and len(lines(out)) == 40
     finally:
         ray.shutdown()
+        nodes.shutdown()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("unshare"), reason="only root can hide a folder"
+)
+def test_a_node_that_does_not_see_the_photos_is_left_out(tiny, forty, tmp_path):
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    nodes = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    start = f"{Path(sys.executable).with_name('ray')} start --address={nodes.address} --num-cpus=1"
+    script = f"mount -t tmpfs none {forty} && exec {start} --object-store-memory=80000000 --block"
+    hidden = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", script], start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        ray.init(address=nodes.address, log_to_driver=False)
+        while sum(one["Alive"] for one in ray.nodes()) < 2:
+            assert hidden.poll() is None
+            time.sleep(0.5)
+        out = tmp_path / "captions.jsonl"
+        command = ["caption", forty, "-o", out, "--model", tiny, "--engine", "ray"]
+        done = CliRunner().invoke(app, list(map(str, command)))
+        assert done.exit_code == 0 and len(lines(out)) == 40, done.output
+        assert (
+            f"The node {socket.gethostname()} is left out: it does not see {forty}" in done.output
+        )
+    finally:
+        ray.shutdown()
+        hidden.terminate()
+        hidden.wait()
         nodes.shutdown()
 
 
