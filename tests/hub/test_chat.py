@@ -92,7 +92,8 @@ def test_a_chat_model_s_second_look_is_the_library_s(made, loaded, kind):
         seen = model.model.see([caption.photo], caption.request)
         [look] = model.model.look(seen, [caption.ids])
         assert look.shape == weights.shape == (2, 4, 5, model.model.placement(seen, 0).cells)
-        assert torch.allclose(look, weights, atol=1e-5)
+        # Rounding differs between CPUs: 2e-5 is the most that was seen.
+        assert torch.allclose(look, weights, atol=5e-5)
     assert caption.maps == "image-token attention"
     assert caption.words[0].heatmap.sum() == pytest.approx(1, abs=1e-4)
 
