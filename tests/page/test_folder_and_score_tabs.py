@@ -139,7 +139,7 @@ def test_who_leaves_stops_the_work(open_page, photos, tmp_path):
 
 
 def test_who_edits_is_left_alone_until_a_stop(page, photos, tmp_path):
-    for n in range(60):
+    for n in range(200):
         shutil.copy(photos[2 + n % 2], tmp_path / f"{n:03}.png")
     open_folder_tab(page)
     page.set_input_files("#c-folder [data-part=files]", sorted(map(str, tmp_path.iterdir())))
@@ -153,7 +153,7 @@ def test_who_edits_is_left_alone_until_a_stop(page, photos, tmp_path):
     page.click("#c-folder [data-do=stop]")
     assert "Stopped" in page.inner_text("#c-folder [data-part=status]")
     count = page.locator(".c-photo").count()
-    assert 0 < count < 60
+    assert 0 < count < 200
     assert len(download(page, "jsonl").splitlines()) >= count
 
 

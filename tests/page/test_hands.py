@@ -135,7 +135,7 @@ def test_after_a_refusal_the_photo_in_view_is_captioned_again(page, photos, tmp_
 
 @pytest.fixture
 def many(photos, tmp_path) -> list[str]:
-    for n in range(60):
+    for n in range(200):  # more than a quick machine has done before the hand comes
         shutil.copy(photos[2], tmp_path / f"{n:03}.png")
     return sorted(map(str, tmp_path.iterdir()))
 
@@ -156,7 +156,7 @@ def test_what_was_done_before_stop_stays(page, many):
     page.wait_for_load_state("networkidle")
     status = page.inner_text("#c-folder [data-part=status]")
     done = page.locator(".c-photo").count()
-    assert status == f"Stopped: {done} of 60 done" and 0 < done < 60
+    assert status == f"Stopped: {done} of {len(many)} done" and 0 < done < len(many)
     assert page.is_hidden("#c-folder [role=alert]")
     assert 0 <= len(jsonl(page)) - done <= 1, "one more may have been in work"
 
@@ -171,11 +171,14 @@ def test_a_folder_goes_on_over_a_reload(page, many):
     assert warned == ["beforeunload"]
     page.wait_for_selector(".c-photo")
     assert page.get_by_role("tab", name="Folder").get_attribute("aria-selected") == "true"
-    page.wait_for_function(f"document.querySelectorAll('.c-photo').length == {len(many)}")
-    assert len(jsonl(page)) == len(many)
+    before = page.locator(".c-photo").count()
+    assert before < len(many)
+    page.wait_for_function(f"document.querySelectorAll('.c-photo').length > {before}")
+    page.click("#c-folder [data-do=stop]")
+    assert len(jsonl(page)) >= before
     page.reload()  # what is over is there too, and warns of nothing
     open_folder_tab(page, ".c-photo")
-    assert page.locator(".c-photo").count() == len(many) and len(warned) == 1
+    assert page.locator(".c-photo").count() >= before and len(warned) == 1
 
 
 def test_several_photos_dropped_on_the_caption_tab_may_all_be_captioned(page, model, photos):

@@ -11,7 +11,7 @@ from .conftest import PATIENCE, free_port, open_folder_tab
 
 
 def test_what_a_killed_server_captioned_comes_back(browser, tiny, photos, tmp_path):
-    names = [f"{n:03}.png" for n in range(80)]
+    names = [f"{n:03}.png" for n in range(400)]
     with zipfile.ZipFile(tmp_path / "trip.zip", "w") as file:
         for name in names:
             file.write(photos[2], name)
