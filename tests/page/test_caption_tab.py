@@ -64,8 +64,12 @@ def all_overlays(page):
     page.on("requestfinished", lambda r: own in r.url and (answers.append(r), open_ones.discard(r)))
     page.on("requestfailed", lambda r: open_ones.discard(r))
     yield
-    while open_ones or len(answers) <= page.locator("#c-viewer .c-word").count():
+    before, calm = 0, 0
+    while calm < 3:  # between two of them nothing is open for a moment
         page.wait_for_timeout(300)
+        whole = not open_ones and len(answers) > page.locator("#c-viewer .c-word").count()
+        calm = calm + 1 if whole and len(answers) == before else 0
+        before = len(answers)
 
 
 def test_walking_through_words_asks_the_server_nothing(page, photos):

@@ -119,7 +119,7 @@ def test_a_zip_with_folders_and_foreign_paths(page, model, photos, tmp_path):
 def test_who_leaves_stops_the_work(open_page, photos, tmp_path):
     """One folder is captioned at a time: the second person waits only until the first has left."""
     many = []
-    for n in range(160):
+    for n in range(400):
         many.append(tmp_path / f"{n:03}.png")
         shutil.copy(photos[2], many[-1])
     first = open_page()
@@ -128,7 +128,7 @@ def test_who_leaves_stops_the_work(open_page, photos, tmp_path):
     first.wait_for_selector(".c-photo")
     began = time.monotonic()
     first.wait_for_function("document.querySelectorAll('.c-photo').length >= 24")
-    left = (time.monotonic() - began) / 16 * (160 - 24)  # seconds that the rest would take
+    left = (time.monotonic() - began) / 16 * (400 - 24)  # seconds that the rest would take
     first.context.close()
     second = open_page()
     open_folder_tab(second)
