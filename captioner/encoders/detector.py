@@ -2,7 +2,7 @@
 
 Liu et al. 2016 (SSD), Sandler et al. 2018 (MobileNetV2 and SSDLite's relatives); sizes, anchors and
 box coding are those of TensorFlow's ssd_mobilenet_v2_coco_2018_03_29, whose weights
-`python -m train detector` brings here. Batch norms are folded into the convolutions.
+`train/detector.py` brings here. Batch norms are folded into the convolutions.
 
 No boxes are chosen: every patch has, for each class, the score of the surest box that lies on it,
 times the share of the patch that the box covers. So the classes are as many more channels of the
