@@ -2,12 +2,16 @@
 
 import asyncio
 import base64
+import contextlib
 import os
 import re
 import shutil
 import socket
+import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +79,37 @@ def browser():
         )  # fmt: skip
         yield chromium
         chromium.close()
+
+
+@contextlib.contextmanager
+def one_page(browser, address: str):
+    """A browser's page that several tests may share: nothing is asked of what it complains of."""
+    page = browser.new_page(viewport={"width": 1280, "height": 860})
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.wait_for_selector("#c-viewer .c-drop")
+    yield page
+    page.close()
+
+
+@contextlib.contextmanager
+def web_server(photo: Path, before: Callable[[SimpleHTTPRequestHandler], bool]):
+    """The port of a server of this process that answers with a photo, unless `before` answers."""
+
+    class Here(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            if not before(self):
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(photo.read_bytes())
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Here)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
 
 
 @pytest.fixture

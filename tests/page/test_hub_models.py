@@ -16,7 +16,7 @@ from captioner.errors import SettingError
 
 from ..hub.checkpoints import git
 from ..test_server import Stub
-from .conftest import free_port, shown
+from .conftest import free_port, one_page, shown
 
 pytest.importorskip("gradio", reason="the page needs gradio: pip install -e '.[demo]'")
 
@@ -114,12 +114,8 @@ def opened(browser, models: Models, folder: Path) -> Iterator:
             server_name="127.0.0.1", server_port=free_port(), prevent_thread_lock=True, quiet=True,
             **launch_options(Hosts("127.0.0.1")),
         )  # fmt: skip
-        page = browser.new_page(viewport={"width": 1280, "height": 860})
-        page.set_default_timeout(60_000)
-        page.goto(address)
-        page.wait_for_selector("#c-viewer .c-drop")
-        yield page
-        page.close()
+        with one_page(browser, address) as page:
+            yield page
         served.close()
 
 

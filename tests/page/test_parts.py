@@ -4,11 +4,8 @@ import os
 import re
 import shutil
 import sys
-import threading
 import zipfile
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
@@ -26,6 +23,8 @@ from captioner.page.command import people
 from captioner.page.models import Models
 from captioner.page.uploads import Upload, photos_in, uploaded
 from captioner.photos import Limits
+
+from .conftest import web_server
 
 
 @pytest.fixture
@@ -189,47 +188,44 @@ def test_two_models_side_by_side(builtin, model, photos, tmp_path):
 
 
 def test_a_photo_is_fetched_from_public_addresses_only(folder, photos, monkeypatch):
-    class Here(SimpleHTTPRequestHandler):
-        asked: ClassVar[list[str]] = []
+    asked = []
 
-        def do_GET(self):
-            self.asked.append(self.path)
-            if self.path.startswith("/away"):
-                self.send_response(302)
-                self.send_header("Location", f"http://localhost:{self.server.server_port}/cat.png")
-                self.end_headers()
-                return
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(photos[2].read_bytes())
+    def before(request):
+        asked.append(request.path)
+        if request.path.startswith("/away"):
+            request.send_response(302)
+            there = f"http://localhost:{request.server.server_port}/cat.png"
+            request.send_header("Location", there)
+            request.end_headers()
+        return request.path.startswith("/away")
 
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Here)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(fetch, "TRIES", 1)
-    port = server.server_port
-    for host in ("127.0.0.1", "localhost", "[::1]", "0.0.0.0"):
+    with web_server(photos[2], before) as port:
+        for host in ("127.0.0.1", "localhost", "[::1]", "0.0.0.0"):
+            with pytest.raises(PhotoError, match="cannot be fetched"):
+                uploads.fetched(f"http://{host}:{port}/cat.png")
+        with pytest.raises(PhotoError, match="not public"):
+            uploads.fetched(f"http://127.0.0.1:{port}/cat.png")
+        for wrong in ("file:///etc/passwd", "ftp://x/y", "/etc/passwd", "", "http://"):
+            with pytest.raises(PhotoError, match="begins with https"):
+                uploads.fetched(wrong)
+        assert not asked and not list(folder.iterdir())
+        for address in (
+            "10.1.2.3",
+            "192.168.0.1",
+            "169.254.169.254",
+            "fe80::1%eth0",
+            "::ffff:7f00:1",
+        ):
+            assert not fetch.is_public(address)
+        public = [True, True, False]  # as if the first two lookups led to a public host
+        monkeypatch.setattr(fetch, "is_public", lambda address: public.pop(0))
+        found = uploads.fetched(f"http://127.0.0.1:{port}/a%20cat.png")
+        assert found.name == "a cat.png" and found.path.read_bytes() == photos[2].read_bytes()
         with pytest.raises(PhotoError, match="cannot be fetched"):
-            uploads.fetched(f"http://{host}:{port}/cat.png")
-    with pytest.raises(PhotoError, match="not public"):
-        uploads.fetched(f"http://127.0.0.1:{port}/cat.png")
-    for wrong in ("file:///etc/passwd", "ftp://x/y", "/etc/passwd", "", "http://"):
-        with pytest.raises(PhotoError, match="begins with https"):
-            uploads.fetched(wrong)
-    assert not Here.asked and not list(folder.iterdir())
-    for address in ("10.1.2.3", "192.168.0.1", "169.254.169.254", "fe80::1%eth0", "::ffff:7f00:1"):
-        assert not fetch.is_public(address)
-    public = [True, True, False]  # as if the first two lookups led to a public host
-    monkeypatch.setattr(fetch, "is_public", lambda address: public.pop(0))
-    found = uploads.fetched(f"http://127.0.0.1:{port}/a%20cat.png")
-    assert found.name == "a cat.png" and found.path.read_bytes() == photos[2].read_bytes()
-    with pytest.raises(PhotoError, match="cannot be fetched"):
-        public[:] = [True, False, False]
-        uploads.fetched(f"http://127.0.0.1:{port}/away")  # leads to a host that is not
-    assert Here.asked == ["/a%20cat.png", "/away"]
-    server.shutdown()
+            public[:] = [True, False, False]
+            uploads.fetched(f"http://127.0.0.1:{port}/away")  # leads to a host that is not
+        assert asked == ["/a%20cat.png", "/away"]
 
 
 def test_accounts(tmp_path):

@@ -3,8 +3,6 @@
 The page is served from this process, which takes its own addresses for public ones.
 """
 
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +11,16 @@ import captioner
 from captioner.batch import fetch
 
 from ..conftest import tiny_model
-from .conftest import ARTEFACTS, caption_text, free_port, heat, same_picture, shown
+from .conftest import (
+    ARTEFACTS,
+    caption_text,
+    free_port,
+    heat,
+    one_page,
+    same_picture,
+    shown,
+    web_server,
+)
 from .test_for_everyone import serious
 
 
@@ -52,34 +59,24 @@ def address(folders, tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(browser, address):
     """One page for all tests here."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 860})
-    opened.set_default_timeout(60_000)
-    opened.goto(address)
-    opened.wait_for_selector("#c-viewer .c-drop")
-    yield opened
-    opened.close()
+    with one_page(browser, address) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
 def elsewhere(photos):
     """A server with a cat, and what it was asked for."""
 
-    class Here(SimpleHTTPRequestHandler):
-        asked: tuple[str, ...] = ()
+    asked = []
 
-        def do_GET(self):
-            Here.asked += (self.path,)
-            self.send_response(200 if "cat" in self.path else 404)
-            self.end_headers()
-            self.wfile.write(photos[2].read_bytes())
+    def before(request):
+        asked.append(request.path)
+        if "cat" not in request.path:
+            request.send_error(404)
+        return "cat" not in request.path
 
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Here)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}", handler=Here)
-    server.shutdown()
+    with web_server(photos[2], before) as port:
+        yield SimpleNamespace(url=f"http://127.0.0.1:{port}", asked=asked)
 
 
 def test_a_photo_from_an_address_is_captioned_and_shown(page, elsewhere, folders, photos):
@@ -94,7 +91,7 @@ def test_a_photo_from_an_address_is_captioned_and_shown(page, elsewhere, folders
     caption = captioner.load(folders[0]).caption(photos[2])
     assert caption_text(page) == caption.text
     assert same_picture(heat(page, first(page)), caption.overlay(first(page)))
-    assert elsewhere.handler.asked[-1] == "/a%20cat.png"
+    assert elsewhere.asked[-1] == "/a%20cat.png"
     with page.expect_download() as waiting:
         page.click("#c-viewer [data-do=text]")
     assert waiting.value.suggested_filename == "a cat.txt"
