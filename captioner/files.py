@@ -21,6 +21,13 @@ def fitted(name: str, suffix: str) -> str:
     return whole[: MAX_NAME - len(os.fsencode(end))].decode("utf-8", "ignore") + end
 
 
+def own_folder(variable: str, default: str) -> Path:
+    """Where a program keeps things of its own for the user, who may set another place by a variable
+    (XDG_STATE_HOME, XDG_CACHE_HOME); `default` lies in the home folder. After the XDG Base
+    Directory Specification."""
+    return Path(os.environ.get(variable) or Path.home() / default) / "captioner"
+
+
 @contextmanager
 def replacing(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
     """A stream, as `open` gives it, whose content takes the place of `path` at the end.

@@ -198,11 +198,7 @@ class OwnModel(nn.Module):
         like = next(self.parameters())
         if self.runtime:
             return torch.from_numpy(self.runtime(pixels)).to(like)
-        device = like.device
-        # On a CPU a few photos at a time: the activations of more fit neither into its caches nor
-        # into the memory that the allocator keeps at hand.
-        group = CPU_PHOTOS if device.type == "cpu" else len(pixels)
-        parts = torch.split(torch.from_numpy(pixels).to(device), group)
+        parts = together(torch.from_numpy(pixels).to(like.device))
         return torch.cat([self.features(part) for part in parts])
 
     @torch.inference_mode()
@@ -395,6 +391,13 @@ def read_config(folder: Path | str) -> ModelConfig:
         raise ModelError(f"{folder} cannot be read: {error}.") from error
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from error
+
+
+def together(pixels: Tensor) -> tuple[Tensor, ...]:
+    """The photos in parts that go through the encoder together: on a CPU a few at a time, since the
+    activations of more fit neither into its caches nor into the memory that the allocator keeps at
+    hand."""
+    return torch.split(pixels, CPU_PHOTOS if pixels.device.type == "cpu" else len(pixels))
 
 
 def too_long(tokens: int, places: int) -> SettingError:

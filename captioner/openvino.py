@@ -7,7 +7,6 @@ that its features do not depend on what else is in the batch.
 """
 
 import hashlib
-import os
 import sys
 import tempfile
 import threading
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import CaptionerError
+from .files import own_folder
 from .machine import cores
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class OpenVinoEncoder:
             raise CaptionerError(
                 "OpenVINO computes in float32 or bfloat16 here: leave out --dtype."
             )
-        file = cache() / f"encoder-{_name_of(model, openvino.__version__)}.xml"
+        cache = own_folder("XDG_CACHE_HOME", ".cache")
+        file = cache / f"encoder-{_name_of(model, openvino.__version__)}.xml"
         if not (file.exists() and file.with_suffix(".bin").exists()):
             _convert(model, file)
         self._compiled = core.compile_model(
@@ -81,12 +82,6 @@ class _Features(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.model.features(pixels)
-
-
-def cache() -> Path:
-    """Where converted encoders are kept: the XDG Base Directory Specification."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "captioner"
 
 
 def _name_of(model: "OwnModel", version: str) -> str:

@@ -21,6 +21,7 @@ from captioner.photos import load_photo, to_square
 
 from .common import add_json, parser, print_json
 from .instances import Instances
+from .pointing import average_precision
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,10 +68,5 @@ def _things(options: argparse.Namespace) -> None:
 
 def average_precisions(scores: np.ndarray, there: np.ndarray) -> list[float]:
     """Of each category that occurs: scores (P, K) and whether it is on the photo (P, K) bool."""
-    found = []
-    for values, true in zip(scores.T, there.T, strict=True):
-        if true.any():
-            ranked = true[np.argsort(-values, kind="stable")]
-            precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
-            found.append(float(precision[ranked].mean()))
-    return found
+    pairs = zip(scores.T, there.T, strict=True)
+    return [average_precision(values, true) for values, true in pairs if true.any()]

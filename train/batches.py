@@ -16,12 +16,11 @@ from torch import Tensor
 
 from captioner.annotations import AnnotatedImage
 from captioner.errors import DataError
-from captioner.objects import categories, mentions
 from captioner.tokenizer import CaptionTokenizer
 
 from .augment import cropped, swap_sides
 from .feed import Feed, Part
-from .imagined import Imagination
+from .imagined import Imagination, things_in
 from .learner import IGNORE, pad_rows
 from .processes import Processes
 from .settings import Tables
@@ -158,9 +157,13 @@ class Batches:
                 captions = [captions[k] for k in picked.permutation(len(captions))[:count]]
             if swapped:
                 captions = [swap_sides(c) for c in captions]
-            mine = [self.tokenizer.encode(c) for c in captions]
-            rows += mine + [[]] * (count - len(mine))
+            rows += self._rows(captions)
         return rows
+
+    def _rows(self, captions: Sequence[str]) -> list[list[int]]:
+        """The captions of a photo, and empty rows up to `captions_per_photo`."""
+        empty = self.recipe.data.captions_per_photo - len(captions)
+        return [*map(self.tokenizer.encode, captions), *[[]] * empty]
 
     def _patches(self, photos: np.ndarray, step: int) -> Tensor | None:
         """The patches (n, kept) of photos that the decoder sees in a step; None for all."""
@@ -184,43 +187,46 @@ class Batches:
         rows: list[list[int]] = []
         for order, group in zip(self._random(use + 1, step, photos), groups, strict=True):
             lines = imagination.groups[group]
-            picked = [lines[i] for i in order.permutation(len(lines))[:count]]
-            mine = [self.tokenizer.encode(c) for c in picked]
-            rows += mine + [[]] * (count - len(mine))
+            rows += self._rows([lines[i] for i in order.permutation(len(lines))[:count]])
         seen, numbers = found.to(self.device), groups + len(self.examples)
         views = np.zeros_like(numbers)
         return Piece(numbers, views, rows, seen, self._patches(photos, step), views > 0)
 
     def terms(
         self, kind: str, piece: Piece, rows: list[list[int]], weights: Tensor | None = None,
-        *, pointing: float = 0.0,
+        *, pointing: float = 0.0, factor: float = 1.0,
     ) -> list[Term]:  # fmt: skip
         """The losses of a piece with these captions of its photos, as many for each, and a weight
-        (R,) for each of them. `pointing`: how much
-        it counts where a word looks that names a thing.
+        (R,) for each of them. `pointing`: how much it counts where a word looks that names a thing.
+        `factor`: how much all of it counts.
 
         On a CPU there is one for each group of photos with captions of like length: there padding
         costs as much as words. (On a GPU one large batch costs less.)
         """
+
+        def term(
+            rows: list[list[int]], seen: Tensor | None, weights: Tensor | None,
+            patches: Tensor | None,
+        ) -> Term:  # fmt: skip
+            named = self._named(rows) if pointing else None
+            return Term(
+                kind, seen, *self.pad(rows), weights, patches, named=named, pointing=pointing,
+                factor=factor,
+            )  # fmt: skip
+
         photos = len(piece.photos)
         groups = min(GROUPS, self.recipe.optimizer.batch_photos // self.count, photos)
         if piece.seen is None or self.device.type != "cpu" or groups < 2:
-            named = self._named(rows) if pointing else None
-            return [Term(
-                kind, piece.seen, *self.pad(rows), weights, piece.patches, named=named,
-                pointing=pointing,
-            )]  # fmt: skip
+            return [term(rows, piece.seen, weights, piece.patches)]
         each = len(rows) // photos  # of a photo
         longest = [max(map(len, rows[i * each : (i + 1) * each])) for i in range(photos)]
         terms = []
         for some in np.array_split(np.argsort(longest, kind="stable"), groups):
             at, lines = torch.from_numpy(some), (some[:, None] * each + np.arange(each)).ravel()
-            terms.append(Term(
-                kind, piece.seen[at], *self.pad([rows[i] for i in lines]),
+            terms.append(term(
+                [rows[i] for i in lines], piece.seen[at],
                 None if weights is None else weights[torch.from_numpy(lines)],
                 None if piece.patches is None else piece.patches[at],
-                named=self._named([rows[i] for i in lines]) if pointing else None,
-                pointing=pointing,
             ))  # fmt: skip
         return terms
 
@@ -237,9 +243,8 @@ class Batches:
         """The things that a row of tokens names: number, first token and the one after the last."""
         words = self.tokenizer.words(row)
         return [
-            (categories().index(m.categories[0]), words[m.start].start, words[m.stop - 1].stop)
-            for m in mentions([word.text for word in words])
-            if len(m.categories) == 1
+            (thing, words[start].start, words[stop - 1].stop)
+            for thing, start, stop in things_in([word.text for word in words])
         ]
 
     def pad(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:

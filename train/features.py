@@ -19,7 +19,7 @@ from tqdm import tqdm
 from captioner.annotations import AnnotatedImage
 from captioner.encoders import PatchEncoder
 from captioner.errors import DataError
-from captioner.model import CPU_PHOTOS
+from captioner.model import together
 
 from .augment import Views, flipped
 
@@ -79,10 +79,8 @@ class FeatureCache:
     def _run(self, encoder: PatchEncoder, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 pixels (n, S, S, 3) -> (n, C, h, w)."""
         device = next(encoder.parameters()).device
-        # On a CPU a few at a time: more do not fit into its caches.
-        group = CPU_PHOTOS if device.type == "cpu" else len(pixels)
         found = []
-        for some in torch.split(pixels.to(device), group):
+        for some in together(pixels.to(device)):
             x = encoder.trunk(encoder.normalise(some))
             if self.whole:
                 features, grid = encoder.features(x)

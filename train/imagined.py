@@ -59,9 +59,17 @@ class Imagination:
 
 def named(captions: Sequence[str]) -> frozenset[int]:
     """The categories, by their numbers, that any of the captions names for sure."""
-    number = {name: i for i, name in enumerate(categories())}
-    found = (mention for caption in captions for mention in mentions(caption.split()))
-    return frozenset(number[m.categories[0]] for m in found if len(m.categories) == 1)
+    return frozenset(thing for c in captions for thing, _, _ in things_in(c.split()))
+
+
+def things_in(words: Sequence[str]) -> list[tuple[int, int, int]]:
+    """The things that words name for sure: the category's number, the first of the words for it and
+    the one after the last."""
+    return [
+        (categories().index(m.categories[0]), m.start, m.stop)
+        for m in mentions(words)
+        if len(m.categories) == 1
+    ]
 
 
 def grouped(lines: Sequence[str], each: int) -> list[list[str]]:

@@ -27,22 +27,23 @@ class NameSet:
         return len(self._sorted) + len(self._recent)
 
     def __contains__(self, name: object) -> bool:
-        one = hash(name)
-        at = bisect_left(self._sorted, one)
-        return (at < len(self._sorted) and self._sorted[at] == one) or one in self._recent
+        return self._holds(hash(name))
 
     def add(self, name: str) -> bool:
         """Whether the name is new."""
         one = hash(name)
-        if one in self._recent:
-            return False
-        at = bisect_left(self._sorted, one)
-        if at < len(self._sorted) and self._sorted[at] == one:
+        if self._holds(one):
             return False
         self._recent.add(one)
         if len(self._recent) > max(SMALL, len(self._sorted) // 4):
             self._merge()
         return True
+
+    def _holds(self, one: int) -> bool:
+        if one in self._recent:
+            return True
+        at = bisect_left(self._sorted, one)
+        return at < len(self._sorted) and self._sorted[at] == one
 
     def _merge(self) -> None:
         recent = np.fromiter(self._recent, np.int64, len(self._recent))

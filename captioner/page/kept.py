@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from captioner.batch.items import Item
 from captioner.batch.records import Failure, Record
+from captioner.files import own_folder
 
 from .cache import new_id
 
@@ -26,9 +27,7 @@ GONE = "This photo is no longer held here; upload it again."
 
 
 def state_folder() -> Path:
-    """Where programs keep such things: the XDG Base Directory Specification."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "captioner" / "folders"
+    return own_folder("XDG_STATE_HOME", ".local/state") / "folders"
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Cross-entropy with the captions that people wrote."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from ..batches import Piece, Term
@@ -42,6 +42,7 @@ class CrossEntropy(PhotoStage):
         imagination = setup.imagination if self.imagined else None
         if imagination:
             beside = setup.batches.imagined(imagination, 29, step, piece.photos)
-            found = setup.batches.terms("imagined", beside, beside.rows, pointing=self.pointing)
-            terms += [replace(term, factor=self.imagined) for term in found]
+            terms += setup.batches.terms(
+                "imagined", beside, beside.rows, pointing=self.pointing, factor=self.imagined
+            )
         return terms

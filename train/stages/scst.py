@@ -1,6 +1,5 @@
 """Self-critical sequence training (Rennie et al. 2017): draw captions, reward them by CIDEr-D."""
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,15 +105,18 @@ class Scst(PhotoStage):
     def terms(self, setup: Setup, step: int, piece: Piece) -> list[Term]:
         terms = self._rewarded(setup, "reward", step, piece)
         if self.cross_entropy:
-            beside = setup.batches.terms("cross-entropy", piece, piece.rows, pointing=self.pointing)
-            terms += [dataclasses.replace(t, factor=self.cross_entropy) for t in beside]
+            terms += setup.batches.terms(
+                "cross-entropy", piece, piece.rows, pointing=self.pointing,
+                factor=self.cross_entropy,
+            )  # fmt: skip
         if self.imagined and setup.imagination:
             others = setup.batches.imagined(setup.imagination, 37, step, piece.photos)
-            found = self._rewarded(setup, "imagined", step, others)
-            terms += [dataclasses.replace(t, factor=self.imagined) for t in found]
+            terms += self._rewarded(setup, "imagined", step, others, self.imagined)
         return terms
 
-    def _rewarded(self, setup: Setup, kind: str, step: int, piece: Piece) -> list[Term]:
+    def _rewarded(
+        self, setup: Setup, kind: str, step: int, piece: Piece, factor: float = 1.0
+    ) -> list[Term]:
         """What is drawn for a piece's photos, weighed by its rewards."""
         assert piece.mirrored is not None
         with setup.drawing(piece) as memory:
@@ -123,7 +125,8 @@ class Scst(PhotoStage):
         if kind == "reward":
             self.rewarded.append(draw.reward)
         self.reward_seconds += draw.seconds
-        return setup.batches.terms(kind, piece, draw.rows, draw.advantage.to(setup.device))
+        weights = draw.advantage.to(setup.device)
+        return setup.batches.terms(kind, piece, draw.rows, weights, factor=factor)
 
     def draw(
         self,
