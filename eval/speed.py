@@ -14,15 +14,17 @@ import argparse
 import statistics
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from captioner.captioner import load
+from captioner.captioner import Captioner, load
 from captioner.errors import SettingError
 from captioner.exits import run
+from captioner.generation import Search
 from captioner.machine import describe
 from captioner.photos import load_photo, to_square
 from captioner.request import Request
@@ -81,23 +83,8 @@ def measure(files: list[Path], options: argparse.Namespace) -> dict[str, Any]:
     search = model.search(Request(beams=options.beams))
     many = [files[i % len(files)] for i in range(options.photos)]
     groups = [many[i : i + options.batch_size] for i in range(0, len(many), options.batch_size)]
-    rounds = []
-    for _ in range(options.rounds + 1):  # the first warms up and is dropped
-        spent = dict.fromkeys(("read", "encode", "decode", "look"), 0.0)
-        for group in groups:
-            at = time.perf_counter()
-            photos = [load_photo(f, min_side=model.size) for f in group]
-            pixels = np.stack([to_square(p, model.size) for p in photos])
-            at = _lap(spent, "read", at)
-            features = model.encode(pixels)
-            at = _lap(spent, "encode", at)
-            with torch.inference_mode():
-                memory = model.own.memory_of(features)
-                found = model.model.write(memory, search)
-                at = _lap(spent, "decode", at)
-                model.model.look(memory, [row[0].ids for row in found])
-            _lap(spent, "look", at)
-        rounds.append(spent)
+    # The first round warms up and is dropped.
+    rounds = [parts(model, groups, search) for _ in range(options.rounds + 1)]
     middle = {k: statistics.median(r[k] for r in rounds[1:]) for k in rounds[0]}
     total = middle["read"] + middle["encode"] + middle["decode"]
     return {
@@ -116,12 +103,37 @@ def measure(files: list[Path], options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _lap(spent: dict[str, float], part: str, since: float) -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    now = time.perf_counter()
-    spent[part] += now - since
-    return now
+def parts(
+    model: Captioner,
+    groups: Sequence[Sequence[Path]],
+    search: Search,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Seconds by `clock` of each part of captioning the photos of `groups`, a batch each: "read",
+    "encode", "decode", and "look", the second look that makes the heatmaps."""
+    spent = dict.fromkeys(("read", "encode", "decode", "look"), 0.0)
+
+    def lap(part: str, since: float) -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = clock()
+        spent[part] += now - since
+        return now
+
+    for group in groups:
+        at = clock()
+        photos = [load_photo(f, min_side=model.size) for f in group]
+        pixels = np.stack([to_square(p, model.size) for p in photos])
+        at = lap("read", at)
+        features = model.encode(pixels)
+        at = lap("encode", at)
+        with torch.inference_mode():
+            memory = model.own.memory_of(features)
+            found = model.model.write(memory, search)
+            at = lap("decode", at)
+            model.model.look(memory, [row[0].ids for row in found])
+        lap("look", at)
+    return spent
 
 
 def _one_photo(file: Path, options: argparse.Namespace) -> tuple[float, float]:

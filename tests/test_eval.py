@@ -163,16 +163,6 @@ def test_speed_measures_this_machine(photos, folder, capsys):
     assert figures["batch"]["photos"] == 5 and figures["batch"]["photos_per_second"] > 0
 
 
-@pytest.mark.slow
-def test_startup_puts_a_caption_beside_importing_torch(photos, builtin, capsys):
-    assert startup.main(["--images", str(photos), "--rounds", "1", "--json"]) == 0
-    figures = json.loads(capsys.readouterr().out)
-    torch, caption, ratio = figures.values()
-    assert list(figures) == ["import torch", "captioner caption", "ratio"]
-    for part, multiple in ratio.items():
-        assert torch[part] > 0 and multiple == pytest.approx(caption[part] / torch[part])
-
-
 def test_startup_says_what_failed(photos, monkeypatch, capsys):
     monkeypatch.setattr("sys.executable", "false")
     assert startup.main(["--images", str(photos), "--rounds", "1"]) == 2
