@@ -4,6 +4,7 @@
     python -m eval cost --markdown docs/cross-attention.md  # put them into the page
     python -m eval cost --json
     python -m eval cost --quick                             # two sizes, one round
+    python -m eval cost sparse --help                       # beside what attends to less
 
 A decoder of the shipped sizes with random weights is timed on random patches: the words do not
 matter for the cost. Every arm of a table is called in turn, round after round, so that what else
@@ -25,12 +26,10 @@ from __future__ import annotations
 
 import argparse
 import gc
-import math
 import os
 import platform
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -48,10 +47,10 @@ from captioner.decoder import CrossAttention, DecoderConfig, KeyValue, TextDecod
 from captioner.machine import cores
 
 from .common import parser, print_json
+from .turns import in_turns, using
 
 BEGIN, END = "<!-- eval.cost: begin -->", "<!-- eval.cost: end -->"
 ROUNDS, THREADS = 7, 1
-LEAST = 0.01  # seconds: shorter calls are repeated until a sample takes this long
 MIB = 2**20
 
 Arms = dict[str, Callable[[], object]]
@@ -252,7 +251,7 @@ def measure(experiment: Experiment, decoder: TextDecoder, rounds: int) -> dict[s
         size: experiment.arms(decoder, replace(experiment.case, **{axis: size}))
         for size in [*base, *sizes]
     }
-    seconds = _time({(s, n): call for s in arms for n, call in arms[s].items()}, rounds)
+    seconds = in_turns({(s, n): call for s in arms for n, call in arms[s].items()}, rounds)
     gc.collect()  # what earlier calls left must not be released in a call that is recorded
     rows = {}
     for size, calls in arms.items():
@@ -283,33 +282,12 @@ def measure(experiment: Experiment, decoder: TextDecoder, rounds: int) -> dict[s
     }
 
 
-def _time(calls: dict[Any, Callable[[], object]], rounds: int) -> dict[Any, list[float]]:
-    """Seconds of every call in every round; the calls take turns."""
-    repeats = {}
-    for key, call in calls.items():
-        call()  # the first call pays for what is set up once
-        repeats[key] = max(1, math.ceil(LEAST / max(_seconds(call, 1), 1e-6)))
-    samples: dict[Any, list[float]] = {key: [] for key in calls}
-    for _ in range(rounds):
-        for key, call in calls.items():
-            samples[key].append(_seconds(call, repeats[key]))
-    return samples
-
-
-def _seconds(call: Callable[[], object], repeats: int) -> float:
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    start = clock()
-    for _ in range(repeats):
-        call()
-    return (clock() - start) / repeats
-
-
 def report(quick: bool = False, rounds: int = ROUNDS, threads: int = THREADS) -> dict[str, Any]:
     """Everything that the command prints, as one object."""
     config = DecoderConfig()
     torch.manual_seed(0)
     decoder = TextDecoder(config).eval()
-    with _threads(threads):
+    with using(threads):
         tables = [measure(e, decoder, 1 if quick else rounds) for e in experiments(quick)]
     return {
         "settings": {
@@ -335,16 +313,6 @@ def _command(quick: bool, rounds: int, threads: int) -> str:
     elif rounds != ROUNDS:
         options.append(f"--rounds {rounds}")
     return " ".join(["python -m eval cost --markdown", *options])
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # Printing -----------------------------------------------------------------------------------------
@@ -394,6 +362,11 @@ def _table(table: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["sparse"]:
+        from . import sparse
+
+        return sparse.main(arguments[1:])
     made = parser("cost", __doc__)
     shape = made.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="One JSON object instead of tables.")
