@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from .errors import CaptionerError
 from .files import own_folder
-from .machine import cores
 
 if TYPE_CHECKING:
     from .model import OwnModel
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 class OpenVinoEncoder:
     """The features of the photos of a model, which is in float32 on the CPU as it was loaded:
     pixels (B, S, S, 3) uint8 -> (B, N, C) float32. dtype: what OpenVINO computes in.
+    It takes as many cores as torch has threads.
 
     Threads may call it at the same time, each on a core of its own.
 
@@ -47,10 +47,11 @@ class OpenVinoEncoder:
         file = cache / f"encoder-{_name_of(model, openvino.__version__)}.xml"
         if not (file.exists() and file.with_suffix(".bin").exists()):
             _convert(model, file)
+        threads = torch.get_num_threads()
         self._compiled = core.compile_model(
             core.read_model(file), "CPU",
-            {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": cores(),
-             "INFERENCE_NUM_THREADS": cores()},
+            {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": threads,
+             "INFERENCE_NUM_THREADS": threads},
         )  # fmt: skip
         self._mine = threading.local()
 

@@ -3,6 +3,7 @@
     python -m eval batch                               # 1,000 JPEGs of 12 megapixels, three ways
     python -m eval batch --photos 100 --images ~/Pictures --keep /tmp/large
     python -m eval batch runtimes                      # torch beside OpenVINO
+    python -m eval batch cores                         # on 1, 2, 4 ... of the cores
     python -m eval batch kills --kills 100             # killed at random moments, then compared
     python -m eval batch memory --photos 100000        # peak memory of a long job
     python -m eval batch journal --photos 1000000      # going on with a list of which all is done
@@ -29,28 +30,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from captioner.batch.engine import EngineConfig
-from captioner.batch.items import chunks
-from captioner.batch.local_engine import LocalEngine
-from captioner.batch.sources import find_items
-from captioner.captioner import RUNTIMES, Captioner
 from captioner.errors import CaptionerError
 from captioner.exits import run
-from captioner.machine import cores, describe
-from captioner.photos import Photo, load_photo
-from captioner.request import Request
 from captioner.texts import to_line
 
-from .common import add_machine, parser, photos_of
-
-SIZE = (4000, 3000)
-PLAIN_BATCH = 32
+from .batch_speed import by_cores, by_runtimes, speed
+from .common import add_machine, parser
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,175 +59,6 @@ def main(arguments: list[str] | None = None) -> int:
     options = made.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         return run(lambda: MEASURES[options.what](options, Path(folder)))
-
-
-# Speed --------------------------------------------------------------------------------------------
-
-
-def _speed(options: argparse.Namespace, folder: Path) -> int:
-    photos = options.photos or 1000
-    files = make_large(options.keep or folder, photos, options.images)
-    for file in files:
-        file.read_bytes()  # into the page cache
-    config = EngineConfig(
-        batch_size=options.batch_size, steady=True, request=Request(beams=3, heatmaps=""),
-        device=options.device, dtype=options.dtype, runtime=options.runtime,
-    )  # fmt: skip
-    plain, ours, streamed = _Clock(), _Clock(), _Clock()
-    captions: dict[str, list[str]] = {"plain": [], "ours": []}
-    with LocalEngine(config) as engine:
-        clock = _Timed(engine.model)
-        _plain(engine, files[:PLAIN_BATCH])  # warm up
-        turn = -(-len(files) // options.rounds)
-        for start in range(0, len(files), turn):
-            part = files[start : start + turn]
-            with plain.of(clock):
-                captions["plain"] += _plain(engine, part)
-            with ours.of(clock):
-                captions["ours"] += _ours(engine, part)
-            with streamed.of(clock):
-                found = engine.model.stream(part, config.request, batch_size=options.batch_size)
-                assert sum(1 for _ in found) == len(part)
-        from captioner.batch.run import concurrency_for
-
-        batches = concurrency_for(engine.model.device, engine.cores)
-        name, dtype = engine.model.name, engine.settings["dtype"]
-    # Decoding with a core to itself: one process that decodes, and the model on one core.
-    alone = _Clock()
-    with LocalEngine(config, cores=1) as engine:
-        clock = _Timed(engine.model)
-        _ours(engine, files[: options.batch_size])
-        with alone.of(clock):
-            _ours(engine, files[: min(len(files), 200)])
-    same = sum(a == b for a, b in zip(captions["plain"], captions["ours"], strict=True))
-    rate_plain, rate_ours, rate_streamed = (
-        len(files) / clock.seconds for clock in (plain, ours, streamed)
-    )
-    size = sum(file.stat().st_size for file in files) / len(files) / 1e6
-    print(f"{len(files)} JPEGs of {SIZE[0]}x{SIZE[1]} ({size:.1f} MB), {name}, {dtype}, beam 3")
-    print(f"{'':<40}{'photos/s':>10}{'model at work':>16}{'waits':>8}")
-    for label, rate, busy in (
-        (f"plain loop, batch {PLAIN_BATCH}", rate_plain, plain.busy / plain.seconds),
-        (f"captioner, batch {options.batch_size}", rate_ours, ours.busy / ours.seconds / batches),
-        (f"Captioner.stream, batch {options.batch_size}", rate_streamed,
-         streamed.busy / streamed.seconds / batches),
-        ("captioner, a core each to decode and model", min(len(files), 200) / alone.seconds,
-         alone.busy / alone.seconds),
-    ):  # fmt: skip
-        print(f"{label:<42}{rate:>8.2f}{busy:>16.0%}{1 - busy:>8.0%}")
-    print(f"captioner is {rate_ours / rate_plain:.2f} times the plain loop")
-    print(f"Captioner.stream is {rate_streamed / rate_ours:.2f} times the folder job")
-    print(f"The same caption both ways: {same / len(files):.1%} (we decode at reduced scale)")
-    print(f"Machine: {describe()}, load {os.getloadavg()[0]:.1f}")
-    return 0
-
-
-def _runtimes(options: argparse.Namespace, folder: Path) -> int:
-    """The folder job with each runtime of the encoder, in turns on the same files."""
-    files = make_large(options.keep or folder, options.photos or 1000, options.images)
-    clocks = {name: _Clock() for name in RUNTIMES}
-    captions: dict[str, list[str]] = {name: [] for name in RUNTIMES}
-    with contextlib.ExitStack() as stack:
-        engines = {
-            name: stack.enter_context(LocalEngine(EngineConfig(
-                batch_size=options.batch_size, steady=True, runtime=name, dtype=options.dtype,
-                device="cpu", request=Request(beams=3, heatmaps=""),
-            )))
-            for name in RUNTIMES
-        }  # fmt: skip
-        timed = {name: _Timed(engine.model) for name, engine in engines.items()}
-        for engine in engines.values():
-            _ours(engine, files[: options.batch_size])  # warm up
-        turn = -(-len(files) // options.rounds)
-        for start in range(0, len(files), turn):
-            for name, engine in engines.items():
-                with clocks[name].of(timed[name]):
-                    captions[name] += _ours(engine, files[start : start + turn])
-    for name, clock in clocks.items():
-        print(f"{name:<10}{len(files) / clock.seconds:>8.2f} photos/s")
-    torchs, others = (clocks[name].seconds for name in RUNTIMES)
-    same = sum(a == b for a, b in zip(*captions.values(), strict=True))
-    print(f"The folder job on OpenVINO is {torchs / others:.2f} times as quick.")
-    print(f"The same caption both ways: {same / len(files):.1%}")
-    print(f"Machine: {describe()}, load {os.getloadavg()[0]:.1f}")
-    return 0
-
-
-def make_large(folder: Path, count: int, images: Path | None) -> list[Path]:
-    """`count` JPEGs of 12 megapixels, each another cut of a real photo, with a sensor's noise."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sources = photos_of(images)
-    chance = np.random.default_rng(0)
-    noise = chance.normal(0, 3, (SIZE[1], SIZE[0], 1)).astype(np.int8)
-    files = []
-    for number in range(count):
-        path = folder / f"{number:05}.jpg"
-        files.append(path)
-        left, top, smaller = chance.uniform(0, 0.2, 3)
-        if path.exists():
-            continue
-        photo = load_photo(sources[number % len(sources)]).image
-        box = (left * photo.width, top * photo.height,
-               (left + 0.8 - smaller / 2) * photo.width,
-               (top + 0.8 - smaller / 2) * photo.height)  # fmt: skip
-        large = photo.resize(SIZE, Image.Resampling.BICUBIC, box=box)
-        pixels = (np.asarray(large).astype(np.int16) + noise).clip(0, 255).astype(np.uint8)
-        part = path.with_suffix(".part")
-        Image.fromarray(pixels).save(part, "JPEG", quality=90)
-        part.replace(path)
-    return files
-
-
-class _Timed:
-    """Adds up the time that a model spends on captions, in all threads together."""
-
-    def __init__(self, model: Captioner):
-        self.busy = 0.0
-        inner = model.caption_pixels
-
-        def timed(*arguments: Any, **options: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return inner(*arguments, **options)
-            finally:
-                self.busy += time.perf_counter() - began
-
-        model.caption_pixels = timed  # type: ignore[method-assign]
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds = self.busy = 0.0
-
-    @contextlib.contextmanager
-    def of(self, timed: _Timed) -> Iterator[None]:
-        began, before = time.perf_counter(), timed.busy
-        yield
-        self.seconds += time.perf_counter() - began
-        self.busy += timed.busy - before
-
-
-def _plain(engine: LocalEngine, files: list[Path]) -> list[str]:
-    """What one writes in ten lines."""
-    torch.set_num_threads(cores())
-    model, captions = engine.model, []
-    for start in range(0, len(files), PLAIN_BATCH):
-        photos, squares = [], []
-        for file in files[start : start + PLAIN_BATCH]:
-            image = Image.open(file).convert("RGB")
-            squares.append(np.asarray(image.resize((model.size, model.size), Image.BICUBIC)))  # type: ignore[attr-defined]
-            photos.append(Photo(Image.new("RGB", (1, 1)), image.width, image.height))
-        found = model.caption_pixels(np.stack(squares), photos, engine.config.request)
-        captions += [caption.text for caption in found]
-    return captions
-
-
-def _ours(engine: LocalEngine, files: list[Path]) -> list[str]:
-    found = {}
-    for batch in engine.run(chunks(find_items(files), engine.config.batch_size)):
-        for one in batch:
-            found[one.item.name] = one.record["caption"] if one.record else str(one.error)
-    return [found[str(file)] for file in files]
 
 
 # Kills --------------------------------------------------------------------------------------------
@@ -379,7 +200,7 @@ def measure_journal(folder: Path, photos: int) -> tuple[int, float, float, float
 
 
 MEASURES: dict[str, Callable[[argparse.Namespace, Path], int]] = {
-    "speed": _speed, "runtimes": _runtimes, "kills": _kills, "memory": _memory,
+    "speed": speed, "runtimes": by_runtimes, "cores": by_cores, "kills": _kills, "memory": _memory,
     "journal": _journal,
 }  # fmt: skip
 

@@ -28,6 +28,7 @@ class EngineConfig:
     request: how each is captioned; with `heatmaps`, contact sheets are made. wording: what becomes
     of its caption. seconds: for decoding
     a photo. skip: which photos to leave out. ordered: give batches in the order of the input.
+    threads: cores to use on this machine, None for all.
     steady: the threads do not depend on how many photos there are, since that can change the last
     digits.
     """
@@ -45,6 +46,7 @@ class EngineConfig:
     device: str | None = None
     dtype: str | None = None
     runtime: str | None = None
+    threads: int | None = None
 
     @property
     def asked(self) -> dict[str, object]:

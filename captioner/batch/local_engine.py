@@ -34,20 +34,24 @@ class LocalEngine:
         """
         Args:
             first: the first batch, where it is known: a single photo needs a single process.
-            cores: how many to use; None: all that this process may.
+            cores: how many to use; None: as `config.threads` says.
 
         Raises:
             CaptionerError: the model cannot be loaded, or a setting makes no sense.
         """
         self.config = config
-        self.cores = cores or machine.cores()
+        self.cores = cores or min(config.threads or machine.cores(), machine.cores())
         fetched = any(item.url for item in first or ())
         workers = max(self.cores, FETCHERS if fetched else 0)
         self.pool = Pool(min(workers, len(first)) if first else workers)
         try:
+            import torch
+
             from captioner.captioner import DRAWN_SIDE, load
             from captioner.heatmaps import no_maps
 
+            if config.threads:
+                torch.set_num_threads(self.cores)  # of this thread, and of those that begin later
             self.model = load(
                 config.model, device=config.device, dtype=config.dtype,
                 revision=config.revision, server=config.server, runtime=config.runtime,

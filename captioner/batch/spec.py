@@ -116,6 +116,10 @@ class JobSpec:
     device: str | None = setting(None, DEVICE)
     dtype: str | None = setting(None, DTYPE)
     runtime: str | None = setting(None, RUNTIME)
+    threads: int | None = setting(
+        None, "How many cores the model uses, and how many processes decode beside it.",
+        value="N", otherwise="all",
+    )  # fmt: skip
 
     # What is captioned.
 
@@ -217,7 +221,7 @@ class JobSpec:
             batch_size=self.batch_size, seconds=self.time_limit, skip=self.skip,
             ordered=self.ordered or self.records is None, steady=self.records is not None,
             model=self.model, revision=self.revision, server=self.server, device=self.device,
-            dtype=self.dtype, runtime=self.runtime,
+            dtype=self.dtype, runtime=self.runtime, threads=self.threads,
         )  # fmt: skip
 
     # What makes no sense.
@@ -257,6 +261,10 @@ class JobSpec:
             raise SettingError(f"There is no engine {self.engine!r}: choose local or ray.")
         if self.workers and self.engine != "ray":
             raise SettingError("`workers` goes with `engine` ray.")
+        if self.threads is not None and self.threads < 1:
+            raise SettingError("`threads` must be at least 1.")
+        if self.threads and self.engine == "ray":
+            raise SettingError("`threads` is for this machine; `engine` ray has `workers`.")
         if self.from_list == "-" and "-" in self.named:
             raise SettingError("Standard input is a photo or a list: give - once.")
         if not re.fullmatch(r"\.\w+", self.extension) or self.extension in PHOTO_SUFFIXES:

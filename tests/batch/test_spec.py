@@ -126,6 +126,8 @@ def test_heatmaps_are_made_for_contact_sheets_only():
     "options, sentence",
     [
         ({"batch_size": 0}, "--batch-size must be at least 1"),
+        ({"threads": 0}, "--threads must be at least 1"),
+        ({"threads": 1, "engine": "ray"}, "--threads is for this machine; --engine ray has"),
         ({"output": "x.jsonl", "as_json": True}, "--json prints the captions; with -o"),
         ({"annotations": Path("x"), "from_list": "y"}, "--annotations names .* leave --from out"),
         ({"split": "test"}, "--split goes with --annotations"),
