@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from captioner import __version__
 from captioner.batch.command import CAPTION_HELP, caption
 from captioner.batch.export import ExportSettings, export
-from captioner.batch.sources import is_url
+from captioner.batch.items import addressed
 from captioner.batch.spec import JobSpec
 from captioner.exits import run
 from captioner.hub.command import models
@@ -33,7 +33,7 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0]
-        photo = is_url(name) or Path(name).suffix.lower() in PHOTO_SUFFIXES or name == "-"
+        photo = bool(addressed(name)) or Path(name).suffix.lower() in PHOTO_SUFFIXES or name == "-"
         if self.get_command(ctx, name) is None and (photo or Path(name).exists()):
             ctx.fail(
                 f"There is no command {name}; did you mean `captioner caption {shlex.join(args)}`?"

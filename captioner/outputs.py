@@ -16,6 +16,7 @@ photos before each is written; where there is no such file yet, that costs one `
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -70,6 +71,7 @@ class Guard:
 
         Raises CaptionerError when it may not, or another output goes to the same file.
         """
+        check_here(path, what)
         other = self._named.setdefault(path.resolve(), what)
         if other != what:
             raise CaptionerError(f"{other} and {what} both name {path}: give each its own file.")
@@ -126,6 +128,18 @@ class Guard:
             more = self._more() if self._more else ()
             self._found = {found for path in more if (found := identity(path))}
         return self._found
+
+
+def check_here(path: Path, what: str) -> None:
+    """Raises CaptionerError when a place is an address: s3://bucket/captions.jsonl, of which a path
+    keeps one slash only."""
+    scheme = re.match(r"([a-z][a-z0-9+.-]+:)/", str(path))
+    if scheme and not Path(scheme[1]).is_dir():
+        raise CaptionerError(
+            f"{what} is to be on this machine's disk, where a kill loses nothing, and "
+            f"{str(path).replace(':/', '://', 1)} is an address: name a file here, and copy it "
+            "there when the job is done."
+        )
 
 
 def _input(what: str, path: Path) -> str:

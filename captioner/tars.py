@@ -7,14 +7,15 @@ the archive. Photos would go missing without a word.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import lzma
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
-_OPENERS: dict[bytes, Callable[[str], Any]] = {
+_OPENERS: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": lzma.open,
@@ -22,27 +23,30 @@ _OPENERS: dict[bytes, Callable[[str], Any]] = {
 
 
 def tar_members(
-    path: str | Path, *, compressed: bool = False
+    source: str | Path | BinaryIO, *, compressed: bool = False
 ) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """Every member, in order, with the archive that its bytes can be extracted from until the next
     one is asked for. Memory does not grow with their number.
 
     Args:
+        source: its path, or the file, which is closed at the end.
         compressed: the archive may be packed by gzip, bzip2 or xz; it is then read as a stream.
 
     Raises:
         tarfile.ReadError: after the last member that can be read, when the archive does not end
             with the mark that ends a tar, or has more behind it; whatever the decompressor raises.
     """
-    opened: Any = open
-    if compressed:
-        with Path(path).open("rb") as file:
-            start = file.read(6)
-        opened = next((o for magic, o in _OPENERS.items() if start.startswith(magic)), open)
-    with (
-        opened(path, "rb") as stream,
-        tarfile.open(fileobj=stream, mode="r|" if compressed else "r:", tarinfo=_Header) as tar,
-    ):
+    with contextlib.ExitStack() as closing:
+        if isinstance(source, (str, Path)):
+            source = Path(source).open("rb")  # noqa: SIM115 (closed at the end)
+        stream: Any = closing.enter_context(source)
+        if compressed:
+            start = source.read(6)
+            source.seek(0)
+            for opened in (o for magic, o in _OPENERS.items() if start.startswith(magic)):
+                stream = closing.enter_context(opened(source))
+        mode: Any = "r|" if compressed else "r:"
+        tar = closing.enter_context(tarfile.open(fileobj=stream, mode=mode, tarinfo=_Header))
         for member in tar:
             tar.members = []  # type: ignore[attr-defined]  # else all are kept; there may be a million
             yield tar, member

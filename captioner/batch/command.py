@@ -24,7 +24,7 @@ from .spec import JobSpec
 from .writers import NO_ALTERNATIVES, write_table
 
 CAPTION_HELP = """Caption photographs: files, folders with all that is below them, patterns,
-tar and zip archives, web addresses.
+tar and zip archives, addresses of the web and of object storage (s3://, gs://, az://, hf://).
 
 Prints one `path<TAB>caption` line for each photo, or writes the captions to a file with -o. The
 same command again does only what is missing. The exit status is 0 when every photo has its caption,

@@ -13,7 +13,7 @@ import typer
 from captioner.errors import CaptionerError, DataError, SettingError
 from captioner.files import replacing
 from captioner.options import with_settings
-from captioner.outputs import Guard
+from captioner.outputs import Guard, check_here
 from captioner.settings import setting
 from captioner.texts import readable, to_line
 
@@ -98,6 +98,8 @@ def export(
 def _check(records: Path, asked: ExportSettings) -> None:
     if not records.is_file():
         raise DataError(f"There is no file {records}: name the records of a job, captions.jsonl.")
+    if asked.output:
+        check_here(asked.output, "`output`")
     kinds = ("", "jsonl", "csv", "tsv") if asked.failed else ("", *FORMATS)
     if asked.kind not in kinds:
         raise SettingError(

@@ -6,7 +6,6 @@ environment, as other programs do.
 
 import http.client
 import ipaddress
-import random
 import re
 import socket
 import time
@@ -16,8 +15,10 @@ import zlib
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from captioner import retries
 from captioner.errors import PhotoError
-from captioner.retries import PASSING, retry_after
+
+from .addresses import redacted
 
 TRIES = 4
 SILENCE = 10.0
@@ -101,14 +102,14 @@ def fetch(url: str, max_bytes: int, *, public: bool = False) -> bytes:
         opener.add_handler(handler())
     end = time.monotonic() + TOTAL
     for attempt in range(1, TRIES + 1):
-        pause = 0.5 * 2**attempt * random.uniform(0.5, 1.0)  # apart from one another
+        pause = retries.pause(attempt)
         try:
             return _try(opener, url, max_bytes, end)
         except urllib.error.HTTPError as error:
             problem = _answered(error)
-            if error.code not in PASSING:
+            if error.code not in retries.PASSING:
                 break
-            pause = max(pause, retry_after(error.headers.get("Retry-After")))
+            pause = max(pause, retries.retry_after(error.headers.get("Retry-After")))
         except (ValueError, http.client.InvalidURL) as error:  # no such address can be
             problem = _words(error)
             break
@@ -120,7 +121,7 @@ def fetch(url: str, max_bytes: int, *, public: bool = False) -> bytes:
         if attempt == TRIES or time.monotonic() + pause > end:
             break
         time.sleep(pause)
-    raise PhotoError(f"{url} cannot be fetched: {problem}.")
+    raise PhotoError(f"{redacted(url)} cannot be fetched: {redacted(problem)}.")
 
 
 def to_uri(address: str) -> str:
@@ -144,7 +145,9 @@ def _quoted(text: str) -> str:
 def _try(opener: Any, url: str, max_bytes: int, end: float) -> bytes:
     headers = {"User-Agent": "captioner", "Accept": "image/*"}
     request = urllib.request.Request(to_uri(url), headers=headers)
-    too_large = PhotoError(f"{url} is too large a file: more than the {max_bytes:,} bytes allowed.")
+    too_large = PhotoError(
+        f"{redacted(url)} is too large a file: more than the {max_bytes:,} bytes allowed."
+    )
     blocks, size = [], 0
     with opener.open(request, timeout=SILENCE) as answer:
         promised = answer.length or 0

@@ -13,7 +13,10 @@ from pathlib import Path
 from captioner.errors import CaptionerError, PhotoError
 from captioner.photos import Limits, Photo
 
+from . import storage
+from .addresses import is_url, redacted
 from .archives import read_span, read_zip_member
+from .fetch import fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,11 @@ class Item:
     name: as it is written in results, and what tells photos apart: the path as it was given or
         found, `archive.tar/member.jpg`, or the address.
     image_id: of an annotation file, else None.
-    path: the file, or the archive that holds the photo.
-    span: (first byte, bytes) within `path`, for members of uncompressed tars.
-    member: the name within `path`, for members of zips.
-    url: the address that the photo is fetched from.
+    path: the file, or the archive that holds the photo, on the disk.
+    span: (first byte, bytes) within the archive, for members of uncompressed tars.
+    member: the name within the archive, for members of zips.
+    url: the address of the photo or its archive, on the web or in a storage. It may have a password
+        in it, which `name` has not.
     data: the bytes themselves, where they cannot be had again (compressed tars). photo: the photo
         itself, where it was decoded before it came here.
     place: where its text file goes below a folder that mirrors the input.
@@ -51,6 +55,15 @@ class Item:
     def file(self) -> Path | None:
         """The photo's own file, where it is one."""
         return Path(self.path) if self.path and not self.span and self.member is None else None
+
+
+def addressed(path: str) -> Item | None:
+    """The photo at an address of the web or of a storage; None where it is none."""
+    if not is_url(path) and not storage.is_storage(path):
+        return None
+    url = path.strip() if is_url(path) else path
+    name = redacted(url)
+    return Item(name, url=url, place=inside(name.partition("://")[2]))
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -88,28 +101,28 @@ def open_item(item: Item, limits: Limits) -> str | NamedBytes | Photo:
         return item.photo
     if item.data is not None:
         return NamedBytes(item.data, item.name)
-    if item.url:
-        from .fetch import fetch
-
-        return NamedBytes(fetch(item.url, limits.max_bytes), item.name)
-    if item.path is None:
+    source = item.url or item.path
+    if item.url and not item.span and item.member is None:
+        get = storage.read if storage.is_storage(item.url) else fetch
+        return NamedBytes(get(item.url, limits.max_bytes), item.name)
+    if source is None:
         raise CaptionerError(f"The item {item.name} has neither a path, nor bytes, nor an address.")
     if item.span:
         start, size = item.span
         if size > limits.max_bytes:
             raise PhotoError(too_large(item.name, limits))
         with _archive_errors(item):
-            span = read_span(item.path, start, size)
+            span = read_span(source, start, size)
         if len(span) < size:
             raise PhotoError(f"{item.name} is cut short: its archive ends within it.")
         return NamedBytes(span, item.name)
     if item.member is not None:
         with _archive_errors(item):
-            data = read_zip_member(item.path, item.member, limits.max_bytes)
+            data = read_zip_member(source, item.member, limits.max_bytes)
         if data is None:
             raise PhotoError(too_large(item.name, limits))
         return NamedBytes(data, item.name)
-    return item.path
+    return source
 
 
 def too_large(name: str, limits: Limits) -> str:
@@ -121,6 +134,8 @@ def _archive_errors(item: Item) -> Iterator[None]:
     """What reading a member raises, as a sentence."""
     try:
         yield
+    except PhotoError:
+        raise
     except Exception as error:  # zipfile raises many kinds on damaged files
         words = str(error) or type(error).__name__
         raise PhotoError(f"{item.name} cannot be read from its archive: {words}.") from None

@@ -18,17 +18,21 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from captioner.annotations import AnnotatedImage, located, read_annotations
-from captioner.errors import DataError, PhotoError
-from captioner.photos import PHOTO_SUFFIXES, Limits, walk_photos
+from captioner.errors import CaptionerError, DataError, PhotoError
+from captioner.photos import PHOTO_SUFFIXES, Limits, photos_among, walk_photos
 from captioner.tars import tar_members
 
-from .archives import is_tar, is_zip, zip_members
-from .items import Item, inside, too_large
+from . import storage
+from .addresses import is_url, redacted
+from .archives import is_tar, is_zip, open_archive, zip_members
+from .items import Item, addressed, inside, too_large
 from .name_set import NameSet
+from .storage import is_storage
 
 
 class Ignored(Counter[str]):
@@ -55,7 +59,8 @@ def find_items(
     Files are taken whatever their suffix; folders are searched through (hidden files and other
     kinds of file are ignored, links followed once); a path with `*`, `?` or `[` that is not a
     file is a pattern (`**` for any depth); .tar, .tar.gz and .zip files give the photos in them;
-    http and https addresses are fetched later.
+    http and https addresses are fetched later; addresses that fsspec knows (s3://, gs://, hf://)
+    are files, folders, patterns or archives likewise.
 
     Raises:
         PhotoError: a folder that is named outright cannot be read.
@@ -67,7 +72,9 @@ def find_items(
 def check_paths(paths: Iterable[str]) -> None:
     """Raises PhotoError when a path that is named on a command line leads nowhere."""
     for path in paths:
-        if path != "-" and not is_url(path) and not os.path.lexists(path) and not _expand(path):
+        if is_storage(path):
+            _check_storage(path)
+        elif path != "-" and not is_url(path) and not os.path.lexists(path) and not _expand(path):
             what = "No file fits" if glob.has_magic(path) else "There is no file or folder"
             raise PhotoError(f"{what} {_shown(path)}.")
 
@@ -96,8 +103,10 @@ def _find(
             yield Item("-", data=_standard_input(limits.max_bytes + 1), place="stdin")
             continue
         if is_url(path):
-            url = path.strip()
-            yield Item(url, url=url, place=inside(url.partition("://")[2]))
+            yield from filter(None, [addressed(path)])
+            continue
+        if is_storage(path):
+            yield from _of_storage(path, ignored, limits, known)
             continue
         if path in known:
             yield Item(path, path=path, place=_last(path))
@@ -139,9 +148,9 @@ def _of_path(path: str, ignored: Ignored, limits: Limits) -> Iterator[Item]:
             yield from _drained(unread)
         yield from _drained(unread)
     elif stat.S_ISREG(mode) and is_tar(path):
-        yield from _of_tar(path, ignored, limits)
+        yield from _of_tar(Item(path, path=path), ignored, limits)
     elif stat.S_ISREG(mode) and is_zip(path):
-        yield from _of_zip(path, ignored)
+        yield from _of_zip(Item(path, path=path), ignored)
     else:  # where it leads nowhere, decoding will say what is wrong with it
         yield Item(path, path=path, place=_last(path))
 
@@ -149,10 +158,6 @@ def _of_path(path: str, ignored: Ignored, limits: Limits) -> Iterator[Item]:
 def _drained(items: list[Item]) -> Iterator[Item]:
     while items:
         yield items.pop(0)
-
-
-def is_url(path: str) -> bool:
-    return path.lstrip().lower().startswith(("http://", "https://"))  # lists may be indented
 
 
 def _expand(pattern: str) -> list[str]:
@@ -170,35 +175,133 @@ def _standard_input(most: int) -> bytes:
     return sys.stdin.buffer.read(most)
 
 
+# Storages -----------------------------------------------------------------------------------------
+
+
+def _check_storage(address: str) -> None:
+    where = storage.above_pattern(address) if glob.has_magic(address) else address
+    try:
+        found = storage.kind(where) or storage.kind(address)
+    except storage.UnreachableError as error:
+        raise CaptionerError(str(error)) from None
+    if not found:
+        what = "No file fits" if glob.has_magic(address) else "There is no file or folder"
+        raise PhotoError(f"{what} {_shown(redacted(address))}.")
+
+
+def _of_storage(
+    address: str, ignored: Ignored, limits: Limits, known: Container[str]
+) -> Iterator[Item]:
+    """The photos at an address of a storage: a file, a folder, a pattern or an archive.
+
+    Raises CaptionerError: it does not answer. What follows there is not known then, and it is no
+    fault of a photo.
+    """
+    storage.check_driver(address)
+    name = redacted(address)
+    try:
+        magic = glob.has_magic(address)
+        what = "file" if name in known or (not magic and _says_its_kind(address)) else ""
+        what = what or storage.kind(address)
+        if what or not magic:
+            yield from _of_found(address, what or "file", name in known, ignored, limits)
+            return
+        found = None
+        for found, kind in storage.fitting(address):
+            yield from _of_found(found, kind, False, ignored, limits)
+        if found is None:
+            yield Item(name, problem=f"No file fits {_shown(name)}.")
+    except storage.UnreachableError as error:
+        raise CaptionerError(
+            f"{error} What has been written is safe; the same command continues."
+        ) from None
+    except PhotoError as error:
+        yield Item(name, problem=str(error))
+
+
+def _says_its_kind(address: str) -> bool:
+    """Whether the name alone says that it is a file, so that nobody need be asked for each."""
+    suffix = Path(storage.last(address)).suffix.lower()
+    return not address.endswith("/") and (
+        suffix in PHOTO_SUFFIXES or is_tar(address) or is_zip(address)
+    )
+
+
+def _of_found(
+    address: str, kind: str, known: bool, ignored: Ignored, limits: Limits
+) -> Iterator[Item]:
+    item = addressed(address)
+    assert item  # it is one
+    if kind == "directory":
+        yield from _of_storage_folder(address.rstrip("/"), ignored)
+    elif is_tar(address) and not known:
+        yield from _of_tar(item, ignored, limits)
+    elif is_zip(address) and not known:
+        yield from _of_zip(item, ignored)
+    else:
+        yield replace(item, place=storage.last(item.name))
+
+
+def _of_storage_folder(root: str, ignored: Ignored) -> Iterator[Item]:
+    """The photos below a folder, in the order that those of a folder on the disk have."""
+    waiting = [root]
+    while waiting:
+        here = waiting.pop()
+        folders, files = storage.names_in(here)
+
+        def leave(why: str, name: str) -> None:
+            ignored.add("archives" if is_tar(name) or is_zip(name) else why)
+
+        for name in photos_among(files, leave):
+            item = addressed(f"{here}/{name}")
+            assert item
+            yield replace(item, place=inside(f"{here}/{name}"[len(root) + 1 :]))
+        for name in reversed(folders):
+            if name.startswith("."):
+                ignored.add("hidden")
+            else:
+                waiting.append(f"{here}/{name}")
+
+
 # Archives -----------------------------------------------------------------------------------------
 
 
-def _of_tar(path: str, ignored: Ignored, limits: Limits) -> Iterator[Item]:
-    plain = path.lower().endswith(".tar")
+def _of_tar(archive: Item, ignored: Ignored, limits: Limits) -> Iterator[Item]:
+    source, last = archive.url or archive.path or "", storage.last(archive.name)
+    plain = source.lower().endswith(".tar")
     try:
-        for tar, member in tar_members(path, compressed=not plain):
+        file = open_archive(source, 1 << 16 if plain else 1 << 22)
+        for tar, member in tar_members(file, compressed=not plain):
             if not _is_photo(member.name, member.isreg() and not member.issparse(), ignored):
                 continue
-            name, place = f"{path}/{member.name}", inside(f"{Path(path).name}/{member.name}")
+            name = f"{archive.name}/{member.name}"
+            item = replace(archive, name=name, place=inside(f"{last}/{member.name}"))
             if plain:
-                yield Item(name, path=path, span=(member.offset_data, member.size), place=place)
+                yield replace(item, span=(member.offset_data, member.size))
             elif member.size > limits.max_bytes:
                 yield Item(name, problem=too_large(name, limits))
             else:
                 stream = tar.extractfile(member)
-                yield Item(name, data=stream.read() if stream else b"", place=place)
+                yield Item(name, data=stream.read() if stream else b"", place=item.place)
+    except PhotoError:  # it cannot be fetched
+        raise
     except Exception as error:  # a damaged tar raises whatever its decompressor raises
-        yield Item(path, problem=_broken_archive(path, error))
+        yield Item(archive.name, problem=_broken_archive(archive.name, error))
 
 
-def _of_zip(path: str, ignored: Ignored) -> Iterator[Item]:
+def _of_zip(archive: Item, ignored: Ignored) -> Iterator[Item]:
+    last = storage.last(archive.name)
     try:
-        for name in zip_members(path):
+        for name in zip_members(archive.url or archive.path or ""):
             if _is_photo(name, True, ignored):
-                place = inside(f"{Path(path).name}/{name}")
-                yield Item(f"{path}/{name}", path=path, member=name, place=place)
+                yield replace(
+                    archive, name=f"{archive.name}/{name}", member=name,
+                    place=inside(f"{last}/{name}"),
+                )  # fmt: skip
+    except PhotoError:
+        raise
     except Exception as error:  # zipfile raises many kinds on damaged files
-        yield Item(path, problem=_broken_archive(path, error))
+        yield Item(archive.name, problem=_broken_archive(archive.name, error))
 
 
 def _is_photo(name: str, regular: bool, ignored: Ignored) -> bool:

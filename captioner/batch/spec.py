@@ -16,7 +16,7 @@ from pathlib import Path
 
 from captioner.errors import CaptionerError, SettingError
 from captioner.options import DEVICE, DTYPE, MODEL, RUNTIME, SERVER
-from captioner.outputs import Guard, begins
+from captioner.outputs import Guard, begins, check_here
 from captioner.photos import PHOTO_SUFFIXES
 from captioner.request import Request
 from captioner.settings import setting
@@ -28,6 +28,7 @@ from .items import Item
 from .journal import Journal, is_journal, is_run_file
 from .names import with_stems
 from .sources import Ignored, annotated_items, check_paths, find_items, read_list
+from .storage import is_storage
 from .wording import Wording
 from .writers import FORMATS, SUFFIXES, TABLE_STARTS, TABLES, check_format
 
@@ -39,7 +40,8 @@ class JobSpec:
     """Which photos to caption, how, and where the captions go."""
 
     paths: tuple[str, ...] = setting(
-        (), "Photos, folders, patterns, archives, web addresses; - is standard input.", flag="PATHS"
+        (), "Photos, folders, patterns, archives, addresses (https://, s3://); - is stdin.",
+        flag="PATHS",
     )  # fmt: skip
     from_list: str | None = setting(
         None, "Read the paths from this list, by lines or NULs; - is standard input.",
@@ -147,9 +149,11 @@ class JobSpec:
     @property
     def countable(self) -> bool:
         """Whether the photos can be counted beforehand: standard input is read once, and archives
-        are not unpacked for it."""
-        compressed = (is_tar(p) and not p.lower().endswith(".tar") for p in self.named)
-        return not (self.watch or self.from_list == "-" or "-" in self.named or any(compressed))
+        are not unpacked or fetched for it."""
+        costly = (
+            is_tar(p) and (is_storage(p) or not p.lower().endswith(".tar")) for p in self.named
+        )
+        return not (self.watch or self.from_list == "-" or "-" in self.named or any(costly))
 
     # Where the captions go.
 
@@ -291,6 +295,9 @@ class JobSpec:
         output, kind = self.output, self.kind
         if kind and kind not in FORMATS:
             raise SettingError(f"There is no format {kind!r}: choose {', '.join(FORMATS)}.")
+        for place, name in ((self.sheets, "`sheets`"), (output, "`output`")):
+            if place:
+                check_here(place, name)
         if self.sheets and self.sheets.exists() and not self.sheets.is_dir():
             raise SettingError(f"`sheets` {self.sheets} is to be a folder for contact sheets.")
         if self.request.heatmaps != Request.heatmaps and not self.sheets:

@@ -12,9 +12,8 @@ from captioner.machine import cores
 from captioner.photos import Limits, PhotoSource, load_photo
 from captioner.request import Request
 
-from .items import Item
+from .items import Item, addressed
 from .run import answers, concurrency_for, few_or_many, worked
-from .sources import is_url
 
 
 def stream(
@@ -42,7 +41,7 @@ def _item(number: int, photo: PhotoSource, least: int, limits: Limits) -> Item:
     """A photo as a job has it: what is in memory already is made a `Photo` here."""
     if isinstance(photo, (str, os.PathLike)):
         name = os.fspath(photo)
-        return Item(name, url=name.strip()) if is_url(name) else Item(name, path=name)
+        return addressed(name) or Item(name, path=name)
     if isinstance(photo, bytes):
         return Item(f"Photo {number}", data=photo)
     try:

@@ -11,7 +11,7 @@ header and checked here before a pixel is decoded.
 
 from .limits import DEFAULT_LIMITS, Limits
 from .load import Photo, PhotoSource, load_photo, to_square
-from .walk import PHOTO_SUFFIXES, find_photos, walk_photos
+from .walk import PHOTO_SUFFIXES, find_photos, photos_among, walk_photos
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -21,6 +21,7 @@ __all__ = [
     "PhotoSource",
     "find_photos",
     "load_photo",
+    "photos_among",
     "to_square",
     "walk_photos",
 ]

@@ -104,7 +104,6 @@ def walk_photos(
         if ignored:
             ignored(why, os.path.join(*where))  # noqa: PTH118 (as `os.walk` gives them)
 
-    taken = PHOTO_SUFFIXES | RAW_SUFFIXES if reads_raw() else PHOTO_SUFFIXES
     for here, folders, files in os.walk(folder, followlinks=True, onerror=skipped):
         try:
             status = os.stat(here)  # noqa: PTH116 (once per folder; a Path is not needed)
@@ -120,15 +119,23 @@ def walk_photos(
             if name.startswith("."):
                 leave("hidden", here, name)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        belongs = _belongings(files) if ignored else frozenset()
-        for name in sorted(files):
-            suffix = _split(name)[1].lower()
-            if name.startswith("."):
-                leave("hidden", here, name)
-            elif suffix in taken:
-                yield Path(here, name)
-            elif name not in belongs:
-                leave(KINDS.get(suffix, "not a photo"), here, name)
+        for name in photos_among(files, lambda why, name: leave(why, here, name)):  # noqa: B023
+            yield Path(here, name)
+
+
+def photos_among(files: list[str], ignored: Callable[[str, str], None]) -> Iterator[str]:
+    """The photos among the names of a folder's files, sorted. `ignored` is called with what is left
+    out, as (why, name), as `walk_photos` has it."""
+    taken = PHOTO_SUFFIXES | RAW_SUFFIXES if reads_raw() else PHOTO_SUFFIXES
+    belongs = _belongings(files)
+    for name in sorted(files):
+        suffix = _split(name)[1].lower()
+        if name.startswith("."):
+            ignored("hidden", name)
+        elif suffix in taken:
+            yield name
+        elif name not in belongs:
+            ignored(KINDS.get(suffix, "not a photo"), name)
 
 
 def _belongings(files: list[str]) -> frozenset[str]:
