@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -57,6 +58,10 @@ def connect() -> None:
         if isinstance(error, (ConnectionError, RuntimeError, ValueError)):
             raise CaptionerError(f"Ray cannot be reached or started: {error}") from error
         raise error
+    import ray.data
+
+    # Ray 2.60 has other names for it, which 2.50 has not.
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     for name in ("ray", "ray.data"):  # they set their own levels when they are imported
         logging.getLogger(name).setLevel(logging.ERROR)
 

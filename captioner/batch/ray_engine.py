@@ -27,6 +27,7 @@ from .engine import EngineConfig, Outcome, Stop
 from .items import Item
 from .local_engine import LocalEngine
 from .placement import Placement, placed
+from .ray_feed import Feed
 
 if TYPE_CHECKING:
     from captioner.captioner import Captioner
@@ -35,8 +36,6 @@ T = TypeVar("T")
 
 SILENCE = 60.0
 """Seconds without a result after which the person is told."""
-BLOCK = 4
-"""Batches that an actor is given at a time, so that it decodes ahead of its model."""
 RESTARTS = 3
 """How often an actor is started again, and a block given out again, where it is lost."""
 
@@ -152,14 +151,13 @@ class RayEngine:
         context.enable_progress_bars = False
         context.execution_options.preserve_order = self.config.ordered
         context.target_max_block_size = 1  # an actor's answers leave it one by one
-        rows = [{"batch": pickle.dumps(batch)} for batch in batches]
         workers, cpus = self.placement.workers, self.placement.cpus
-        blocks = max(min(2 * workers, len(rows)), len(rows) // BLOCK)
+        feed, done = Feed(batches, workers), 0
         elsewhere = {"ray.io/node-id": f"!in({','.join(self.avoided)})"}
-        answers = data.from_items(rows, override_num_blocks=blocks).map_batches(
+        answers = feed.dataset().map_batches(
             _Worker,
             fn_constructor_args=(self.config, cpus, str(Path.cwd())),
-            batch_size=BLOCK,
+            batch_size=None,  # a block at a time, as the feed gives them
             compute=data.ActorPoolStrategy(min_size=workers, max_size=workers),
             num_cpus=cpus,
             num_gpus=self.placement.gpus or None,
@@ -167,14 +165,27 @@ class RayEngine:
             max_task_retries=RESTARTS,
             label_selector=elsewhere if self.avoided else None,
         )
+
+        def silence() -> None:
+            if feed.given > done:  # else there is nothing to do: a list may come slowly
+                self._silence()
+
         try:
-            for row in _watched(answers.iter_rows(), stop, self._silence):
-                yield pickle.loads(row["answer"])  # from our own workers
+            # With prefetching, a block would wait for the one after it.
+            blocks = answers.iter_batches(batch_size=None, prefetch_batches=0)
+            for block in _watched(blocks, stop, silence):
+                for row in block["answer"]:
+                    answer: Answer = pickle.loads(row)  # from our own workers
+                    done += bool(answer.outcomes)
+                    yield answer
+            feed.check()
         except ray.exceptions.RayError as error:
             raise CaptionerError(
                 f"Ray could not go on: {str(error).strip().splitlines()[-1]} What has been written "
                 "is safe; the same command continues."
             ) from error
+        finally:
+            feed.close()
 
     def _silence(self) -> None:
         import ray

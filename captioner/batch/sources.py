@@ -337,7 +337,8 @@ def read_list(source: str) -> Iterator[str]:
         DataError: the file cannot be read.
     """
     if source == "-":
-        yield from _separated(sys.stdin.buffer)
+        # Not buffered: a thread that waits in a buffer's lock is a fatal error when Python ends.
+        yield from _separated(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
         return
     try:
         with Path(source).open("rb") as stream:

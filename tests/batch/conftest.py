@@ -16,3 +16,15 @@ def forty(tmp_path_factory):
         path = folder / ("sub" if i % 4 == 3 else "") / f"{i:02}.jpg"
         Image.fromarray(small).resize((180, 120), Image.Resampling.BICUBIC).save(path)
     return folder
+
+
+@pytest.fixture
+def cluster():
+    """A Ray cluster of two cores on this machine."""
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    pytest.importorskip("ray.data", reason="the extra `ray` is not installed")
+    ray.init(
+        num_cpus=2, object_store_memory=128 * 2**20, include_dashboard=False, log_to_driver=False
+    )
+    yield
+    ray.shutdown()

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,17 +17,6 @@ from captioner.cli import app
 
 from ..hub.checkpoints import blip
 from .test_command import lines
-
-
-@pytest.fixture
-def cluster():
-    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    pytest.importorskip("ray.data", reason="the extra `ray` is not installed")
-    ray.init(
-        num_cpus=2, object_store_memory=128 * 2**20, include_dashboard=False, log_to_driver=False
-    )
-    yield
-    ray.shutdown()
 
 
 @pytest.mark.long
@@ -109,6 +99,33 @@ def test_the_same_job_on_two_workers(cluster, tiny, forty, tmp_path, monkeypatch
     assert captions(here) == captions(there)
     errors = [lines(p.with_suffix(".errors.jsonl")) for p in (here, there)]
     assert errors[0] == errors[1] and len(errors[0]) == 1
+
+
+def test_the_work_begins_while_photos_are_still_being_found(cluster, tiny, forty):
+    from captioner.batch.engine import EngineConfig
+    from captioner.batch.items import Item, chunks
+    from captioner.batch.ray_engine import RayEngine
+    from captioner.errors import CaptionerError
+
+    batches = list(chunks([Item(str(p), path=str(p)) for p in sorted(forty.rglob("*.jpg"))], 4))
+    first_is_back = threading.Event()
+
+    def found():
+        yield batches[0]
+        assert first_is_back.wait(240)
+        yield from batches[1:]
+        raise CaptionerError("The list has no end that can be read.")
+
+    names = []
+    with (
+        RayEngine(EngineConfig(model=str(tiny), ordered=True), batches[0], workers=2) as engine,
+        pytest.raises(CaptionerError, match="has no end"),
+    ):
+        for outcomes in engine.run(found()):
+            names += [one.item.name for one in outcomes]
+            if names:
+                first_is_back.set()
+    assert names == [item.name for batch in batches for item in batch]  # before the error, all
 
 
 @pytest.mark.long

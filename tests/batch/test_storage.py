@@ -372,6 +372,24 @@ def test_faults_are_those_of_their_photos(bucket, tiny, tmp_path):
     assert SECRET not in told and "somebody" not in told
 
 
+@pytest.mark.long
+def test_actors_read_a_shard_by_themselves(bucket, cluster, tiny, forty, tmp_path):
+    import boto3
+
+    shard = tar_of({f"{p.stem}.jpg": p.read_bytes() for p in sorted(forty.rglob("*.jpg"))})
+    (tmp_path / "forty.tar").write_bytes(shard)
+    boto3.client("s3").put_object(Bucket="photos", Key="forty.tar", Body=shard)
+    outs = [tmp_path / "here.jsonl", tmp_path / "there.jsonl"]
+    same = ["--model", tiny, "--ordered"]
+    assert caption(tmp_path / "forty.tar", "-o", outs[0], *same).exit_code == 0
+    Proxy.asked.clear()
+    done = caption(f"{bucket}/forty.tar", "-o", outs[1], *same, "--engine", "ray", "--workers", "2")
+    assert done.exit_code == 0
+    here, there = ([json.loads(line)["caption"] for line in lines(out)] for out in outs)
+    assert len(here) == 40 and here == there
+    assert len(Proxy.asked) >= 40  # each photo is a range of its own
+
+
 @pytest.mark.parametrize("option", ["-o", "--heatmaps"])
 def test_results_are_not_written_into_a_storage(bucket, tiny, tmp_path, monkeypatch, option):
     monkeypatch.chdir(tmp_path)
